@@ -1,0 +1,1 @@
+"""What runs on each machine: gateway, devboxes, images."""

@@ -1,0 +1,52 @@
+"""Every error raised on purpose.
+
+A type exists because somebody catches it or maps it to an exit status or a response.
+Each message says what was wrong, where, and what to do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class StockadeError(Exception):
+    """The root of all errors raised on purpose."""
+
+
+class WireError(StockadeError):
+    """Bytes from a devbox or an upstream are not what they claim to be."""
+
+
+class HostnameError(StockadeError):
+    """A text is not a host name, or not a host pattern."""
+
+
+class InvalidRequest(StockadeError):
+    """A request that is understood and refused: bad input."""
+
+
+class NotFound(StockadeError):
+    """There is no such thing."""
+
+
+class Conflict(StockadeError):
+    """The thing is not in a state that permits this, or its name is taken."""
+
+
+class Unavailable(StockadeError):
+    """The host is full, lacks something, or cannot be reached."""
+
+
+class EnforcementError(StockadeError):
+    """Enforcement cannot be set up or cannot be proven, so the devbox does not start."""
+
+
+class CommandError(StockadeError):
+    """A host command failed."""
+
+    def __init__(self, argv: Sequence[str], status: int, stderr: str) -> None:
+        self.argv = tuple(argv)
+        self.status = status
+        self.stderr = stderr
+        said = stderr.strip() or "it printed nothing on standard error"
+        super().__init__(f"{' '.join(argv)} failed with status {status}: {said}")

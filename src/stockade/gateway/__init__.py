@@ -1,0 +1,1 @@
+"""The egress gateway: the process every packet of a devbox ends in."""

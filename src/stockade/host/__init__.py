@@ -1,0 +1,1 @@
+"""What needs CAP_NET_ADMIN: namespaces, veth pairs, rulesets, sockets."""

@@ -1,0 +1,1 @@
+"""Network policies: which flows may leave, and why."""

@@ -1,0 +1,63 @@
+"""What is asked of a host: a devbox to run, and the policy it runs under."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NewType
+
+from stockade.policy.model import NetworkPolicy
+
+DevboxId = NewType("DevboxId", str)
+
+#: The default bound on the number of processes of a devbox.
+DEFAULT_PIDS = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """A directory or file of the host that is visible in the devbox."""
+
+    source: Path
+    target: str
+    read_only: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class DevboxSpec:
+    """One devbox: what runs in it, from which image, within which limits.
+
+    *memory* is in bytes, *cpus* in cores; None is no limit of ours.
+    """
+
+    id: DevboxId
+    argv: tuple[str, ...]
+    image: str = "default"
+    env: Mapping[str, str] = field(default_factory=dict)
+    workdir: str | None = None
+    user: str = "root"
+    mounts: tuple[Mount, ...] = ()
+    memory: int | None = None
+    cpus: float | None = None
+    pids: int = DEFAULT_PIDS
+    terminal: bool = False
+    hostname: str = "devbox"
+    allow_sudo: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyPush:
+    """One generation of one policy, as it is pushed to a gateway."""
+
+    policy_id: str
+    generation: int
+    policy: NetworkPolicy
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the canonical JSON form of the policy, in hexadecimal."""
+        text = json.dumps(self.policy.to_mapping(), sort_keys=True, ensure_ascii=True)
+        return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,1 @@
+"""Sans-IO parsers for bytes that come from inside a devbox."""
