@@ -1,0 +1,58 @@
+# Everything one does with a clone. `make demo` is the place to start.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+BIN := .venv/bin
+PYTEST := $(BIN)/python -m pytest
+# Tests that build namespaces are many short waits: two workers, one file each.
+WORKERS ?= 2
+
+.PHONY: help setup setup-test setup-bench demo test unit e2e attack bench lint fix lock clean
+
+help: ## show this list
+	@sed -nE 's/^([a-z0-9-]+):.*## (.*)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
+
+setup: ## install what is missing: Debian packages, .venv, the stockade command
+	@scripts/setup run
+
+setup-test: setup
+	@scripts/setup test
+
+setup-bench: setup
+	@scripts/setup bench
+
+demo: setup ## show allowed and denied requests in a small internet of its own
+	@$(BIN)/python -m tests.lab.demo
+
+test: setup-test ## every test: unit and property, then the lab
+	$(PYTEST) -q -n $(WORKERS) --dist loadfile tests/unit tests/property
+	$(PYTEST) -q -n $(WORKERS) --dist loadfile tests/e2e tests/attacks
+
+unit: setup ## tests that need no privilege, in a few seconds
+	$(PYTEST) -q -n $(WORKERS) --dist loadfile tests/unit tests/property
+
+e2e: setup-test ## whole runs in the lab
+	$(PYTEST) -q -n $(WORKERS) --dist loadfile tests/e2e
+
+attack: setup-test ## what a hostile devbox may try, each with its control
+	$(PYTEST) -q -n $(WORKERS) --dist loadfile tests/attacks
+
+bench: setup-bench ## measure, side by side with what one would use instead
+	@$(BIN)/python -m bench
+
+lint: setup ## format, rules, types, words that must not be in the repository
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python scripts/words.py
+
+fix: setup ## let ruff mend what it can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+lock: ## renew requirements.lock from pyproject.toml (needs uv)
+	@scripts/lock
+
+clean: ## remove what setup and the tools made
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis dist
