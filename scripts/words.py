@@ -1,8 +1,8 @@
 """Finds words that must not be in the repository.
 
-Registry hosts: installs take packages from wherever the machine is configured to. Paths
-of one machine: they mean nothing on the next. The patterns are written so that this file
-does not match itself.
+Registry hosts: installs take packages from wherever the machine is configured to.
+Paths of one machine: they mean nothing on the next. The patterns are written so that
+this file does not match itself.
 """
 
 from __future__ import annotations
@@ -33,7 +33,9 @@ FORBIDDEN = {
 
 def tracked(root: Path) -> Iterator[Path]:
     """Yield the files git knows or would add, except what .gitignore names."""
-    argv = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    # The clone may belong to another user than the one who runs the gate.
+    git = ["git", "-c", "safe.directory=*"]
+    argv = [*git, "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     listed = subprocess.run(argv, cwd=root, capture_output=True, check=True).stdout
     for name in sorted(set(listed.decode().split("\0")) - {""}):
         if (root / name).is_file():
