@@ -65,8 +65,8 @@ PURE = sorted(
     )
     for path in PACKAGE.glob(pattern)
 )
-# Modules that touch the outside, the clock or chance. `pathlib` is not among them, since
-# a path is a value; what a path may not do in pure code is in PATH_IO.
+# Modules that touch the outside, the clock or chance. `pathlib` is not among them: a
+# path is a value. What a path may not do in pure code is in PATH_IO.
 IO_MODULES = frozenset(
     "asyncio click concurrent ctypes datetime fcntl glob grp http importlib io logging"
     " mmap multiprocessing os platform pwd pyroute2 random resource rich secrets select"
