@@ -40,6 +40,7 @@ class Reason(StrEnum):
     TLS_WITHOUT_NAME = "tls_without_name"
     HTTP_UNPARSEABLE = "http_unparseable"
     HTTP_CONNECT = "http_connect"
+    HTTP_HOST_MISMATCH = "http_host_mismatch"
     HTTP2_CLEARTEXT = "http2_cleartext"
     DNS_UNPARSEABLE = "dns_unparseable"
     DNS_TYPE = "dns_type"

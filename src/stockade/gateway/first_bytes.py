@@ -1,0 +1,87 @@
+"""Reads what a client says first, until it is clear what it is.
+
+Nothing read here is forwarded before it was judged. The budget is bytes (`MAX_SNIFF`),
+pieces (one byte a segment is legal) and time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from dataclasses import dataclass
+
+from stockade.errors import WireError
+from stockade.gateway.services import Limits
+from stockade.wire.sniff import MAX_SNIFF, Protocol, Sniffed, sniff
+
+_READ = 65_536
+
+
+@dataclass(frozen=True, slots=True)
+class FirstBytes:
+    """The bytes, and what they are.
+
+    *sniffed* is None when the client said nothing, when it is unreadable (*problem*), and
+    when it stopped before it was clear what it would say (*expired*).
+    """
+
+    data: bytes
+    sniffed: Sniffed | None = None
+    problem: WireError | None = None
+    eof: bool = False
+    expired: bool = False
+
+
+async def read_first_bytes(
+    client: socket.socket, limits: Limits, *, patient: bool
+) -> FirstBytes:
+    """Read until the protocol is clear, the client ends, or the budget is spent.
+
+    A *patient* reader waits for the first byte as long as it takes: the server may be the
+    one to speak first. Raises `OSError` when the client is gone.
+    """
+    loop = asyncio.get_running_loop()
+    data = b""
+    deadline = None if patient else loop.time() + limits.sniff_timeout
+    for _ in range(limits.sniff_pieces):
+        try:
+            async with asyncio.timeout_at(deadline):
+                chunk = await loop.sock_recv(client, _READ)
+        except TimeoutError:
+            return FirstBytes(data, expired=True)
+        if not chunk:
+            return _at_end(data)
+        if deadline is None:
+            deadline = loop.time() + limits.sniff_timeout
+        data += chunk
+        try:
+            sniffed = sniff(data)
+        except WireError as problem:
+            return FirstBytes(data, problem=problem)
+        if sniffed is not None:
+            return FirstBytes(data, sniffed)
+        if len(data) > MAX_SNIFF:
+            break
+    return FirstBytes(data, problem=WireError("too long to be read without doubt"))
+
+
+def _at_end(data: bytes) -> FirstBytes:
+    """What it was, now that no more will come.
+
+    A text without a line end is no request to any HTTP server, and nothing else that
+    carries a name; an unfinished ClientHello or head stays in doubt.
+    """
+    if not data or (b"\n" not in data and data[0] != 0x16):  # noqa: PLR2004
+        return FirstBytes(data, Sniffed(Protocol.OPAQUE, None, None, None), eof=True)
+    return FirstBytes(data, problem=WireError("ended too early"), eof=True)
+
+
+def peek(client: socket.socket) -> Sniffed | None:
+    """What a client that is not judged by name says first, without taking the bytes.
+
+    For the record only. None when it is not clear from what has arrived.
+    """
+    try:
+        return sniff(client.recv(_READ, socket.MSG_PEEK))
+    except (OSError, WireError):
+        return None

@@ -1,0 +1,219 @@
+"""Flow records: one per attempt to communicate, for people, tools and evidence.
+
+A record is announced when its verdict falls and completed when the flow ends; a denied flow
+does both at once. Equal DNS questions of one devbox within a second are one record with a
+`count`, since a resolver loop asks the same thing thousands of times. Records leave through
+subscribers; what a subscriber is too slow to take is counted, never lost in silence.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from enum import StrEnum
+
+from stockade.policy.decide import Decision, Reason, Verdict
+
+
+class Kind(StrEnum):
+    """What was attempted."""
+
+    DNS = "dns"
+    TLS = "tls"
+    HTTP = "http"
+    TCP = "tcp"
+    UDP = "udp"
+    TUNNEL = "tunnel"
+
+
+@dataclass(frozen=True, slots=True)
+class FlowRecord:
+    """One flow. The field names are the schema of `--flows`, log and API alike.
+
+    *time* is the moment of the verdict in seconds since the epoch, *duration* is in
+    seconds, bytes are counted as the devbox sees them: up is what it sent. *addresses* are
+    those given in answer to a DNS question. *error* says what went wrong after an allow.
+    *ended* is false in the announcement of a flow that goes on.
+    """
+
+    id: int
+    time: float
+    devbox: str
+    account: str | None
+    execution: str | None
+    policy_id: str | None
+    generation: int | None
+    kind: Kind
+    name: str | None
+    address: str | None
+    port: int | None
+    verdict: Verdict
+    reason: Reason
+    rule: str | None
+    bytes_up: int = 0
+    bytes_down: int = 0
+    duration: float = 0.0
+    count: int = 1
+    qtype: str | None = None
+    addresses: tuple[str, ...] = ()
+    error: str | None = None
+    ended: bool = True
+
+    def to_json(self) -> str:
+        """One line of JSON, ASCII only: no name can break the line or forge a record."""
+        return json.dumps(asdict(self), ensure_ascii=True, separators=(",", ":"))
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """Whose flow it is, and the policy it was judged by."""
+
+    devbox: str
+    account: str | None = None
+    execution: str | None = None
+    policy_id: str | None = None
+    generation: int | None = None
+
+
+class FlowLog:
+    """Makes records and hands them to subscribers."""
+
+    def __init__(self, *, wall_clock: Callable[[], float], clock: Callable[[], float]) -> None:
+        self._wall_clock = wall_clock
+        self._clock = clock
+        self._next = 0
+        self._subscribers: list[Callable[[FlowRecord], None]] = []
+        self._questions: dict[tuple[object, ...], FlowRecord] = {}
+        self.written = 0
+
+    def subscribe(self, subscriber: Callable[[FlowRecord], None]) -> Callable[[], None]:
+        """Hand every record from here on to *subscriber*; returns how to end that."""
+        self._subscribers.append(subscriber)
+
+        def end() -> None:
+            if subscriber in self._subscribers:
+                self._subscribers.remove(subscriber)
+
+        return end
+
+    def open(
+        self,
+        subject: Subject,
+        kind: Kind,
+        decision: Decision,
+        *,
+        name: str | None = None,
+        address: str | None = None,
+        port: int | None = None,
+    ) -> OpenFlow:
+        """Announce a flow whose verdict fell; the caller closes it."""
+        record = self._record(subject, kind, decision, name, address, port)
+        flow = OpenFlow(self, record, self._clock())
+        if decision.allowed:
+            self._write(replace(record, ended=False))
+        return flow
+
+    def question(
+        self,
+        subject: Subject,
+        decision: Decision,
+        *,
+        name: str,
+        qtype: str,
+        addresses: tuple[str, ...] = (),
+        error: str | None = None,
+    ) -> None:
+        """Count a DNS question; `flush_questions` writes it."""
+        key = (subject, decision, name, qtype, addresses, error)
+        self.count_question(key)
+
+    def count_question(self, key: tuple[object, ...], times: int = 1) -> None:
+        """Count the question that *key* stands for (the arguments of `question`)."""
+        record = self._questions.get(key)
+        if record is None:
+            subject, decision, name, qtype, addresses, error = key
+            record = replace(
+                self._record(subject, Kind.DNS, decision, name, None, 53),  # type: ignore[arg-type]
+                qtype=qtype,  # type: ignore[arg-type]
+                addresses=addresses,  # type: ignore[arg-type]
+                error=error,  # type: ignore[arg-type]
+                count=0,
+            )
+        self._questions[key] = replace(record, count=record.count + times)
+
+    def flush_questions(self) -> None:
+        """Write the questions counted since the last call."""
+        questions, self._questions = self._questions, {}
+        for record in questions.values():
+            self._write(record)
+
+    def close(self, record: FlowRecord, started: float) -> None:
+        """Write the last form of a record."""
+        self._write(replace(record, duration=round(self._clock() - started, 6), ended=True))
+
+    def _record(
+        self,
+        subject: Subject,
+        kind: Kind,
+        decision: Decision,
+        name: str | None,
+        address: str | None,
+        port: int | None,
+    ) -> FlowRecord:
+        self._next += 1
+        return FlowRecord(
+            id=self._next,
+            time=round(self._wall_clock(), 6),
+            devbox=subject.devbox,
+            account=subject.account,
+            execution=subject.execution,
+            policy_id=subject.policy_id,
+            generation=subject.generation,
+            kind=kind,
+            name=name,
+            address=address,
+            port=port,
+            verdict=decision.verdict,
+            reason=decision.reason,
+            rule=decision.rule,
+        )
+
+    def _write(self, record: FlowRecord) -> None:
+        self.written += 1
+        for subscriber in tuple(self._subscribers):
+            subscriber(record)
+
+
+class OpenFlow:
+    """A flow that has its verdict and goes on."""
+
+    def __init__(self, log: FlowLog, record: FlowRecord, started: float) -> None:
+        self._log = log
+        self._started = started
+        self._closed = False
+        self.record = record
+
+    def close(
+        self,
+        *,
+        bytes_up: int = 0,
+        bytes_down: int = 0,
+        error: str | None = None,
+        cut: Decision | None = None,
+    ) -> None:
+        """Complete the record; a second call does nothing.
+
+        *cut* is the decision of a later policy, or of a later request, that ended the flow.
+        """
+        if self._closed:
+            return
+        self._closed = True
+        record = replace(
+            self.record, bytes_up=bytes_up, bytes_down=bytes_down, error=error
+        )
+        if cut is not None:
+            record = replace(
+                record, verdict=cut.verdict, reason=cut.reason, rule=cut.rule
+            )
+        self._log.close(record, self._started)

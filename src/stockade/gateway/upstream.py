@@ -1,0 +1,88 @@
+"""The gateway's own way out: connections and questions from the uplink namespace.
+
+The gateway process lives in the uplink namespace; only its listening sockets belong to the
+gateway namespace. So plain `socket()` calls made here leave by the uplink.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import socket
+from typing import Protocol
+
+from stockade.policy.guardrails import Address
+
+CONNECT_TIMEOUT = 20.0
+
+_KEEPALIVE_IDLE = 60
+_KEEPALIVE_INTERVAL = 15
+_KEEPALIVE_PROBES = 4
+
+
+class Uplink(Protocol):
+    """What must be known of the uplink namespace."""
+
+    def is_host_address(self, address: Address) -> bool:
+        """Whether *address* belongs to this machine there. "Cannot tell" is true."""
+
+    def resolvers(self) -> tuple[Address, ...]:
+        """The upstream resolvers, in the order in which to ask them."""
+
+
+class Dialer(Protocol):
+    """Opens connections to vetted addresses."""
+
+    async def dial(self, address: Address, port: int) -> socket.socket:
+        """Connect, or raise `OSError`. The socket is non-blocking."""
+
+
+class TcpDialer:
+    """Connects from the namespace of this process."""
+
+    def __init__(self, *, timeout: float = CONNECT_TIMEOUT) -> None:
+        self._timeout = timeout
+
+    async def dial(self, address: Address, port: int) -> socket.socket:
+        """Connect, or raise `OSError` (`TimeoutError` after the dialer's time-out)."""
+        family = socket.AF_INET if address.version == 4 else socket.AF_INET6  # noqa: PLR2004
+        sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        try:
+            tune(sock)
+            status = sock.connect_ex((str(address), port))
+            if status == errno.EINPROGRESS:
+                async with asyncio.timeout(self._timeout):
+                    await writable(sock)
+                status = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+            if status:
+                raise OSError(status, os.strerror(status))
+        except BaseException:
+            sock.close()
+            raise
+        return sock
+
+
+def tune(sock: socket.socket) -> None:
+    """Set what every relayed connection has: no delay for small writes, keep-alives."""
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _KEEPALIVE_IDLE)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, _KEEPALIVE_INTERVAL)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, _KEEPALIVE_PROBES)
+
+
+async def writable(sock: socket.socket) -> None:
+    """Wait until *sock* can be written to, or has failed."""
+    loop = asyncio.get_running_loop()
+    ready: asyncio.Future[None] = loop.create_future()
+
+    def wake() -> None:
+        if not ready.done():
+            ready.set_result(None)
+
+    loop.add_writer(sock.fileno(), wake)
+    try:
+        await ready
+    finally:
+        loop.remove_writer(sock.fileno())
