@@ -1,0 +1,170 @@
+"""Namespaces of a lab: made, removed, and swept when their owner died.
+
+Everything on the machine that belongs to a lab carries its id: two namespaces, one
+directory under /etc/netns, one under `RUN`. The latter holds a lock for as long as the
+lab's owner or its server process lives; a lab whose lock is free has no owner and is
+removed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import itertools
+import os
+import shutil
+import signal
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from tests.lab.addresses import (
+    HOST4,
+    HOST6,
+    HOST_EXTRA4,
+    HOST_MAC,
+    HOST_PRIVATE4,
+    INET4,
+    INET6,
+    INET_MAC,
+    RESOLVER4,
+)
+
+RUN: Final = Path("/run/stockade-lab")
+ETC: Final = Path("/etc/netns")
+NETNS: Final = Path("/run/netns")
+
+_number = itertools.count(1)
+
+# Addresses are complete at once: no duplicate detection, no neighbour discovery, no
+# router solicitations that would count as packets.
+_HOST: Final = f"""\
+link set lo up
+link set eth0 address {HOST_MAC} addrgenmode none
+link set eth0 up
+address add {HOST4}/30 dev eth0
+address add {HOST_EXTRA4}/32 dev eth0
+address add {HOST_PRIVATE4}/32 dev eth0
+address add {HOST6}/64 dev eth0 nodad
+neighbour replace {INET4} lladdr {INET_MAC} dev eth0 nud permanent
+neighbour replace {INET6} lladdr {INET_MAC} dev eth0 nud permanent
+route add default via {INET4} src {HOST4}
+route add default via {INET6} src {HOST6}
+"""
+
+# The inet namespace takes every packet as its own: marked ones by the rule (see
+# `tests.lab.witness`), and the server ranges as ordinary local addresses.
+_INET: Final = f"""\
+link set lo up
+link set eth0 address {INET_MAC} addrgenmode none
+link set eth0 up
+address add {INET4}/30 dev eth0
+address add {INET6}/64 dev eth0 nodad
+neighbour replace {HOST4} lladdr {HOST_MAC} dev eth0 nud permanent
+neighbour replace {HOST6} lladdr {HOST_MAC} dev eth0 nud permanent
+route add {HOST_EXTRA4}/32 via {HOST4}
+route add {HOST_PRIVATE4}/32 via {HOST4}
+route add local 203.0.113.0/24 dev lo
+route add local 2001:db8::/64 dev lo
+rule add fwmark 1 lookup 100
+route add local default dev lo table 100
+"""
+_INET6: Final = """\
+rule add fwmark 1 lookup 100
+route add local default dev lo table 100
+"""
+
+
+def run(argv: Sequence[str], *, stdin: str | None = None) -> str:
+    """Run a command that must succeed; its error text is in the exception."""
+    done = subprocess.run(
+        argv, input=stdin, capture_output=True, text=True, check=False, timeout=30
+    )
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(argv)}: {done.stderr.strip()}")
+    return done.stdout
+
+
+def new_id() -> str:
+    """An id no living lab has."""
+    return f"{os.getpid()}-{next(_number)}"
+
+
+def host(lab: str) -> str:
+    """The name of the uplink namespace."""
+    return f"lab-{lab}-host"
+
+
+def inet(lab: str) -> str:
+    """The name of the servers' namespace."""
+    return f"lab-{lab}-inet"
+
+
+def lock(lab: str) -> int:
+    """Make the lab's directory and take its lock; returns the descriptor that holds
+    it."""
+    directory = RUN / lab
+    directory.mkdir(parents=True)
+    descriptor = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    return descriptor
+
+
+def create(lab: str) -> None:
+    """Make both namespaces and the link between them."""
+    directory = ETC / host(lab)
+    directory.mkdir(parents=True)
+    (directory / "resolv.conf").write_text(f"nameserver {RESOLVER4}\n")
+    names = host(lab), inet(lab)
+    run(["ip", "-batch", "-"], stdin="".join(f"netns add {name}\n" for name in names))
+    link = f"link add eth0 type veth peer name eth0 netns {inet(lab)}\n"
+    run(["ip", "-n", host(lab), "-batch", "-"], stdin=link + _HOST)
+    run(["ip", "-n", inet(lab), "-batch", "-"], stdin=_INET)
+    run(["ip", "-6", "-n", inet(lab), "-batch", "-"], stdin=_INET6)
+
+
+def remove(lab: str) -> None:
+    """Remove all of a lab that is there. May be called twice, also by two processes."""
+    for name in (host(lab), inet(lab)):
+        for pid in _pids(NETNS / name):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        if (NETNS / name).exists():
+            subprocess.run(["ip", "netns", "delete", name], check=False, timeout=30)
+    shutil.rmtree(ETC / host(lab), ignore_errors=True)
+    with contextlib.suppress(OSError):
+        ETC.rmdir()  # only when nobody else uses it
+    shutil.rmtree(RUN / lab, ignore_errors=True)
+
+
+def sweep() -> None:
+    """Remove the labs whose owner and server process are both gone."""
+    for directory in RUN.glob("*"):
+        try:
+            descriptor = os.open(directory / "lock", os.O_RDWR)
+        except OSError:
+            continue
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            continue
+        else:
+            remove(directory.name)
+        finally:
+            os.close(descriptor)
+
+
+def _pids(namespace: Path) -> list[int]:
+    """The processes in a namespace, but for the caller: all were started by the lab."""
+    try:
+        wanted = namespace.stat()
+    except OSError:
+        return []
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            here = (entry / "ns/net").stat()
+            if (here.st_dev, here.st_ino) == (wanted.st_dev, wanted.st_ino):
+                found.append(int(entry.name))
+    return [pid for pid in found if pid != os.getpid()]
