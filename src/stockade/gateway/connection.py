@@ -13,28 +13,28 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from dataclasses import replace
 
-from stockade.errors import HostnameError
 from stockade.gateway import denials
 from stockade.gateway.devboxes import AttachedDevbox
 from stockade.gateway.dialing import Barred, dial_name, with_host_fact
-from stockade.gateway.first_bytes import FirstBytes, Peeked, peek, read_first_bytes
+from stockade.gateway.first_bytes import FirstBytes, peek, read_first_bytes
 from stockade.gateway.flowlog import Kind, OpenFlow
-from stockade.gateway.http import RequestRelay
-from stockade.gateway.relay import Pump, reset
+from stockade.gateway.http import Refused, RequestRelay
+from stockade.gateway.judging import Judged, candidates, judge, meant_by
+from stockade.gateway.relay import Relay, reset
 from stockade.gateway.resolver import ResolveError
 from stockade.gateway.services import Services
 from stockade.gateway.sinkhole import is_sinkhole
-from stockade.gateway.upstream import tune
 from stockade.names import Hostname
-from stockade.policy.decide import Decision, Flow, Reason, deny
+from stockade.policy.decide import Decision, Flow, Reason
 from stockade.policy.guardrails import Address
 
 SSH_PORT = 22
-TLS_PORT = 443
 
 _LINGER = 1.0
-_KINDS = {Kind.TLS: "tls", Kind.HTTP: "http"}
+_DRAIN = 65_536
+_BY_NAME = frozenset((Reason.ADDRESS_NOT_ALLOWED, Reason.POLICY_UNAVAILABLE))
 
 
 class Connection:
@@ -56,29 +56,309 @@ class Connection:
         self._loop = asyncio.get_running_loop()
         self._task: asyncio.Task[None] | None = None
         self._upstream: socket.socket | None = None
+        self._relay: Relay | None = None
         self._facts: Flow | None = None
         self._record: OpenFlow | None = None
-        self._down: Pump | None = None
-        self._up: Pump | None = None
-        self._request: RequestRelay | None = None
-        self._ended = 0
-        self._done: asyncio.Future[None] = self._loop.create_future()
-        self._forwarded = 0
-        self._error: str | None = None
         self._cut: Decision | None = None
+        self._error: str | None = None
+        self._early_problem: Exception | None = None
+        self._seen = (0, 0.0)
 
     async def run(self) -> None:
         """Serve the connection to its end."""
         self._task = asyncio.current_task()
         self._devbox.flows.add(self)
-        graceful = False
+        orderly = False
         try:
             await self._serve()
-            graceful = True
+            orderly = True
         except (OSError, ResolveError) as error:
             self._error = self._error or str(error) or type(error).__name__
         except asyncio.CancelledError:
             pass  # Cut by a policy, aborted, or the gateway stops.
         finally:
             self._devbox.flows.discard(self)
-            self._close(graceful=graceful)
+            self._close(orderly=orderly)
+
+    def recheck(self) -> bool:
+        """End the connection if the policy in force does not allow it any more."""
+        if self._facts is None or self._cut is not None:
+            return False
+        decision = self._devbox.decide(self._facts)
+        if decision.allowed:
+            return False
+        self._cut = decision
+        self.abort()
+        return True
+
+    def abort(self) -> None:
+        """End the connection with a reset."""
+        if self._task is not None:
+            self._task.cancel()
+
+    def end_if_idle(self, now: float) -> None:
+        """End the connection when nothing has passed for longer than the limits say."""
+        relay = self._relay
+        if relay is None:
+            return
+        moved = relay.bytes_up + relay.bytes_down
+        if moved != self._seen[0] or not self._seen[1]:
+            self._seen = (moved, now)
+            return
+        limits = self._services.limits
+        limit = limits.half_open_timeout if relay.is_half_open else limits.idle_timeout
+        if now - self._seen[1] > limit:
+            self._error = f"nothing passed for {limit:g} s"
+            self.abort()
+
+    async def _serve(self) -> None:
+        flow = with_host_fact(self._services, Flow(self._port, address=self._address))
+        decision = self._devbox.decide(flow)
+        if is_sinkhole(self._address):
+            await self._serve_by_name(decision)
+        elif decision.allowed:
+            await self._serve_by_address(flow, decision)
+        elif decision.reason in _BY_NAME:
+            await self._serve_by_name(decision)
+        else:
+            await self._refuse(Judged(Kind.TCP, decision))
+
+    async def _serve_by_address(self, flow: Flow, decision: Decision) -> None:
+        names = self._devbox.lookups.names(self._address)
+        self._facts = flow
+        self._open_record(Judged(Kind.TCP, decision, names[0] if names else None))
+        self._upstream = await self._services.dialer.dial(self._address, self._port)
+        relay = self._start_relay()
+        relay.start_up(self._observe)
+        await relay.wait()
+
+    def _observe(self) -> None:
+        """Note what the client of a connection that is not judged by name says first.
+
+        A name that DNS gave for this very address is kept as a fact, so that a later policy
+        which allows the name does not cut the connection. HTTP is never kept: its later
+        requests would have to be read.
+        """
+        sniffed = peek(self._client)
+        if sniffed is None or self._record is None or self._facts is None:
+            return
+        judged = meant_by(sniffed)
+        name = judged.name
+        known = self._devbox.lookups.names(self._address)
+        if judged.kind is not Kind.HTTP:
+            name = name or (known[0] if known else None)
+            if name in known:
+                self._facts = replace(self._facts, name=name)
+        shown = str(name) if name else judged.shown
+        record = self._record.record
+        self._record.record = replace(
+            record, kind=judged.kind, name=shown or record.name
+        )
+
+    async def _serve_by_name(self, base: Decision) -> None:
+        names = candidates(self._devbox, self._address, self._port)
+        if not names and self._port == SSH_PORT:
+            # An ssh client waits for the server's line as much as the server for its own.
+            await self._refuse(
+                judge(FirstBytes(b"SSH-"), self._devbox, self._address, self._port, base)
+            )
+            return
+        early = self._loop.create_task(self._dial_early(names[0])) if names else None
+        try:
+            first = await read_first_bytes(
+                self._client, self._services.limits, patient=bool(names)
+            )
+            judged = judge(first, self._devbox, self._address, self._port, base)
+            if judged.decision.allowed:
+                await self._serve_judged(judged, first, early, names)
+            else:
+                await self._refuse(judged)
+        finally:
+            if early is not None:
+                early.cancel()
+                await asyncio.gather(early, return_exceptions=True)
+
+    async def _dial_early(self, name: Hostname) -> None:
+        """Dial *name*, since a lookup covers the address, and let the server speak."""
+        self._facts = Flow(self._port, name=name)
+        try:
+            upstream = await self._dial(name)
+        except (Barred, ResolveError) as problem:
+            self._early_problem = problem
+        except OSError as error:
+            self._early_problem = error
+            self._error = str(error) or type(error).__name__
+            self.abort()
+        else:
+            self._upstream = upstream
+            self._start_relay()
+
+    async def _dial(self, name: Hostname) -> socket.socket:
+        upstream, address = await dial_name(
+            self._services, self._devbox, name, self._port, self._address
+        )
+        facts = with_host_fact(
+            self._services, Flow(self._port, address=address, name=name)
+        )
+        decision = self._devbox.decide(facts)
+        if not decision.allowed:  # The policy changed while the connection was made.
+            upstream.close()
+            raise Barred(decision, address)
+        self._facts = facts
+        return upstream
+
+    async def _serve_judged(
+        self,
+        judged: Judged,
+        first: FirstBytes,
+        early: asyncio.Task[None] | None,
+        names: tuple[Hostname, ...],
+    ) -> None:
+        """Connect an allowed client to the name it was judged by."""
+        name = judged.name
+        assert name is not None  # noqa: S101 - an allowed judgement has a name
+        try:
+            if early is not None and names[0] == name:
+                await early
+                if isinstance(self._early_problem, Barred | ResolveError):
+                    raise self._early_problem
+            else:
+                await self._drop_early(early)
+                self._facts = Flow(self._port, name=name)
+                self._upstream = await self._dial(name)
+                self._start_relay()
+        except Barred as barred:
+            await self._refuse(replace(judged, decision=barred.decision))
+            return
+        except ResolveError:
+            self._open_record(judged)
+            raise
+        self._open_record(judged)
+        await self._relay_judged(judged, first)
+
+    async def _relay_judged(self, judged: Judged, first: FirstBytes) -> None:
+        relay, upstream, name = self._relay, self._upstream, judged.name
+        assert relay is not None and upstream is not None and name is not None  # noqa: S101, PT018
+        if judged.kind is Kind.HTTP:
+            requests = RequestRelay(
+                self._devbox, name, self._port, self._client, upstream, relay
+            )
+            try:
+                await requests.run(first.data)
+            except Refused as refused:
+                await self._refuse_later(refused)
+                return
+        else:
+            await relay.send(first.data)
+            if first.eof:
+                relay.end_up()
+            else:
+                relay.start_up()
+        await relay.wait()
+
+    async def _drop_early(self, early: asyncio.Task[None] | None) -> None:
+        """Give up a connection that was dialled for another name than the one meant."""
+        if early is not None:
+            early.cancel()
+            await asyncio.gather(early, return_exceptions=True)
+        if self._relay is not None and self._relay.bytes_down:
+            raise ConnectionAbortedError("the server of another name has spoken already")
+        self._drop_upstream()
+
+    def _drop_upstream(self) -> None:
+        if self._relay is not None:
+            self._relay.stop()
+            self._relay = None
+        if self._upstream is not None:
+            reset(self._upstream)
+            self._upstream = None
+
+    def _start_relay(self) -> Relay:
+        assert self._upstream is not None  # noqa: S101 - the caller has just dialled it
+        self._relay = Relay(self._services.pipes, self._client, self._upstream)
+        self._relay.down.start()
+        return self._relay
+
+    def _open_record(self, judged: Judged) -> OpenFlow:
+        facts = self._facts
+        address = facts.address if facts and facts.address else self._address
+        self._record = self._services.log.open(
+            self._devbox.subject,
+            judged.kind,
+            judged.decision,
+            name=str(judged.name) if judged.name else judged.shown,
+            address=str(address),
+            port=self._port,
+        )
+        return self._record
+
+    async def _refuse(self, judged: Judged) -> None:
+        """Record a denial and tell the client in its own protocol, if it has one."""
+        self._facts = None
+        self._open_record(judged).close()
+        spoken = self._relay is not None and self._relay.bytes_down
+        self._drop_upstream()
+        message = denials.message(
+            judged.kind,
+            self._devbox.subject,
+            self._devbox.policy.policy.name,
+            judged.decision,
+            str(judged.name) if judged.name else judged.shown,
+            is_ssh=judged.is_ssh,
+        )
+        if spoken or not message:
+            raise ConnectionRefusedError(str(judged.decision.reason))
+        await self._say_and_end(message)
+
+    async def _refuse_later(self, refused: Refused) -> None:
+        """End a kept-alive HTTP connection at a request that may not be forwarded."""
+        denied = Judged(Kind.HTTP, refused.decision, shown=refused.name)
+        relay = self._relay
+        between = relay is not None and relay.down.is_idle
+        self._close_record()
+        self._facts = None
+        self._open_record(denied).close()
+        self._drop_upstream()
+        if not between:
+            raise ConnectionRefusedError(str(refused.decision.reason))
+        await self._say_and_end(
+            denials.http(
+                self._devbox.subject,
+                self._devbox.policy.policy.name,
+                refused.decision,
+                refused.name,
+            )
+        )
+
+    async def _say_and_end(self, message: bytes) -> None:
+        """Send *message*, then let the client read it: a reset would overtake it."""
+        await self._loop.sock_sendall(self._client, message)
+        self._client.shutdown(socket.SHUT_WR)
+        try:
+            async with asyncio.timeout(_LINGER):
+                while await self._loop.sock_recv(self._client, _DRAIN):
+                    pass
+        except TimeoutError:
+            pass
+
+    def _close_record(self) -> None:
+        if self._record is not None:
+            relay = self._relay
+            self._record.close(
+                bytes_up=relay.bytes_up if relay else 0,
+                bytes_down=relay.bytes_down if relay else 0,
+                error=self._error,
+                cut=self._cut,
+            )
+
+    def _close(self, *, orderly: bool) -> None:
+        self._close_record()
+        if self._relay is not None:
+            self._relay.stop()
+        for sock in (self._upstream, self._client):
+            if sock is None:
+                continue
+            if orderly:
+                sock.close()
+            else:
+                reset(sock)

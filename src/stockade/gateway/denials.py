@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from stockade.gateway.flowlog import Subject
+from stockade.gateway.flowlog import Kind, Subject
 from stockade.policy.decide import Decision, Reason
 from stockade.wire.http1 import denial_response
+from stockade.wire.tls import access_denied_alert
 
 #: RFC 8914 section 4.16: the server was told to block this.
 EDE_BLOCKED = 15
@@ -41,6 +42,23 @@ def sentence(subject: Subject, decision: Decision, name: str | None) -> str:
         f"{subject.policy_id or '(none)'} generation {subject.generation or 0}: "
         f"{decision.reason} ({hint(decision.reason)})"
     )
+
+
+def message(  # noqa: PLR0913 - the parts of one message
+    kind: Kind,
+    subject: Subject,
+    policy_name: str,
+    decision: Decision,
+    name: str | None,
+    *,
+    is_ssh: bool,
+) -> bytes:
+    """What a TCP client is sent before its connection ends; nothing means a reset."""
+    if kind is Kind.TLS:
+        return access_denied_alert()
+    if kind is Kind.HTTP:
+        return http(subject, policy_name, decision, name)
+    return ssh(subject, decision, name) if is_ssh else b""
 
 
 def http(

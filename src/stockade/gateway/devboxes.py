@@ -13,6 +13,8 @@ from typing import Protocol
 
 from stockade.errors import Conflict, NotFound
 from stockade.gateway.flowlog import Subject
+from stockade.gateway.questions import QuestionLimits
+from stockade.gateway.sinkhole import Sinkhole
 from stockade.policy.decide import (
     CompiledPolicy,
     Decision,
@@ -55,6 +57,7 @@ class AttachedDevbox:
         devbox: str,
         addresses: tuple[Address, ...],
         guardrails: Guardrails,
+        questions: QuestionLimits,
         *,
         account: str | None = None,
         execution: str | None = None,
@@ -64,8 +67,10 @@ class AttachedDevbox:
         self.account = account
         self.execution = execution
         self.lookups = LookupTable()
+        self.sinkhole = Sinkhole()
         self.flows: set[LiveFlow] = set()
         self._guardrails = guardrails
+        self.questions = questions
         self._push: PolicyPush | None = None
         self.policy = CompiledPolicy(NetworkPolicy(name="quarantine"))
         self.subject = Subject(devbox, account, execution)

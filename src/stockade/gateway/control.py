@@ -1,0 +1,200 @@
+"""The control socket: how the host agent attaches devboxes and pushes policies.
+
+One JSON object a line, each request answered by one reply with the same `id`:
+
+    {"id": 7, "op": "update", "devbox": "dbx_…", "push": {…}}
+    {"id": 7, "ok": true, "generation": 3, "digest": "…", "cut": 2}
+    {"id": 8, "ok": false, "error": "…"}
+
+`push` is {policy_id, generation, digest, policy}. The reply to a push is sent when it is in
+force. After `subscribe` the connection carries flow records, one a line, instead.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import socket
+from collections.abc import Callable, Mapping
+from ipaddress import ip_address
+from typing import Any
+
+from stockade.errors import InvalidRequest, StockadeError
+from stockade.gateway.devboxes import Acknowledgement, AttachedDevbox
+from stockade.gateway.flowlog import FlowRecord
+from stockade.gateway.listening import TaskKeeper, accept_each
+from stockade.gateway.services import Services
+from stockade.names import Hostname
+from stockade.policy.model import NetworkPolicy
+from stockade.spec import PolicyPush
+
+MAX_BUFFERED = 16 << 20
+MAX_LINE = 8 << 20
+
+_log = logging.getLogger(__name__)
+
+
+class ControlService:
+    """Serves control connections. *start_serving* is called at the first `serve`."""
+
+    def __init__(
+        self,
+        services: Services,
+        tasks: TaskKeeper,
+        attach: Callable[[Mapping[str, Any]], AttachedDevbox],
+        start_serving: Callable[[], None],
+    ) -> None:
+        self._services = services
+        self._tasks = tasks
+        self._attach_devbox = attach
+        self._start_serving = start_serving
+        self._connections = 0
+        self.abandoned: asyncio.Future[None] = (
+            asyncio.get_running_loop().create_future()
+        )
+
+    def serve(self, listener: socket.socket) -> None:
+        """Accept control connections on *listener*."""
+        accept_each(listener, lambda sock: self._tasks.start(self._converse(sock)))
+
+    async def _converse(self, sock: socket.socket) -> None:
+        self._connections += 1
+        reader, writer = await asyncio.open_unix_connection(sock=sock, limit=MAX_LINE)
+        try:
+            while line := await reader.readline():
+                request = json.loads(line)
+                if request.get("op") == "subscribe":
+                    writer.write(_line({"id": request.get("id"), "ok": True}))
+                    await self._stream(reader, writer)
+                    return
+                writer.write(_line(self._reply(request)))
+                await writer.drain()
+        except (OSError, ValueError) as error:
+            _log.warning("a control connection ended: %s", error)
+        finally:
+            writer.close()
+            self._connections -= 1
+            if not self._connections and not self.abandoned.done():
+                self.abandoned.set_result(None)
+
+    def _reply(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        reply: dict[str, Any] = {"id": request.get("id"), "ok": True}
+        try:
+            reply.update(self._perform(request))
+        except StockadeError as error:
+            reply.update(ok=False, error=str(error), kind=type(error).__name__)
+        return reply
+
+    def _perform(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        match request.get("op"):
+            case "attach":
+                return self._attach(request)
+            case "update":
+                devbox = self._services.registry.named(request["devbox"])
+                return self._push(devbox, request["push"])
+            case "detach":
+                self._services.registry.detach(request["devbox"])
+                return {}
+            case "serve":
+                self._start_serving()
+                return {}
+            case "status":
+                return self._status()
+            case other:
+                raise InvalidRequest(f"unknown operation {other!r}")
+
+    def _attach(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        devbox = self._attach_devbox(request)
+        for text, names in request.get("lookups", {}).items():
+            for name in names:
+                devbox.lookups.record(Hostname.parse(name), ip_address(text))
+        self._services.registry.attach(devbox)
+        return self._push(devbox, request["push"])
+
+    def _push(self, devbox: AttachedDevbox, raw: Mapping[str, Any]) -> dict[str, Any]:
+        """Put a policy in force, or the devbox in quarantine when it cannot be read."""
+        try:
+            push = read_push(raw)
+        except StockadeError as error:
+            cut = devbox.quarantine()
+            raise InvalidRequest(
+                f"{devbox.devbox} denies everything ({cut} flows cut): its policy cannot "
+                f"be applied: {error}"
+            ) from None
+        return _acknowledgement(devbox.apply(push))
+
+    def _status(self) -> dict[str, Any]:
+        return {
+            "devboxes": [
+                {
+                    "devbox": devbox.devbox,
+                    "policy_id": devbox.push.policy_id if devbox.push else None,
+                    "generation": devbox.push.generation if devbox.push else None,
+                    "flows": len(devbox.flows),
+                    "lookups": len(devbox.lookups),
+                }
+                for devbox in self._services.registry
+            ],
+            "records": self._services.log.written,
+        }
+
+    async def _stream(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        """Send flow records until the subscriber goes away."""
+        missed = 0
+
+        def send(record: FlowRecord) -> None:
+            nonlocal missed
+            if writer.transport.get_write_buffer_size() > MAX_BUFFERED:
+                missed += 1
+                return
+            if missed:
+                writer.write(_line({"missed": missed}))
+                missed = 0
+            writer.write(record.to_json().encode("ascii") + b"\n")
+
+        end = self._services.log.subscribe(send)
+        try:
+            # The one thing a subscriber says: a line to be answered once all is written.
+            while line := await reader.readline():
+                self._services.log.flush_questions()
+                writer.write(_line({"flushed": json.loads(line).get("id")}))
+                await writer.drain()
+        finally:
+            end()
+
+
+def read_push(raw: Mapping[str, Any]) -> PolicyPush:
+    """Read a push and check that it arrived whole. Raises `InvalidRequest`."""
+    try:
+        push = PolicyPush(
+            policy_id=raw["policy_id"],
+            generation=raw["generation"],
+            policy=NetworkPolicy.from_mapping(raw["policy"]),
+        )
+        digest = raw["digest"]
+    except (KeyError, TypeError) as error:
+        raise InvalidRequest(f"not a policy push: {error}") from None
+    if push.digest != digest:
+        raise InvalidRequest("the policy does not match its digest")
+    return push
+
+
+def write_push(push: PolicyPush) -> dict[str, Any]:
+    """The reverse of `read_push`."""
+    return {
+        "policy_id": push.policy_id,
+        "generation": push.generation,
+        "digest": push.digest,
+        "policy": push.policy.to_mapping(),
+    }
+
+
+def _acknowledgement(ack: Acknowledgement) -> dict[str, Any]:
+    return {"generation": ack.generation, "digest": ack.digest, "cut": ack.cut}
+
+
+def _line(value: Mapping[str, Any]) -> bytes:
+    return json.dumps(value, ensure_ascii=True).encode("ascii") + b"\n"

@@ -1,0 +1,152 @@
+"""The sockets on which devboxes ask DNS questions: UDP and TCP, any address."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable
+from ipaddress import ip_address
+
+from stockade.gateway.devboxes import AttachedDevbox
+from stockade.gateway.dns import DNS_PORT, TCP_MESSAGE, DnsAnswerer
+from stockade.gateway.listening import TaskKeeper, accept_each
+from stockade.gateway.sockets import Datagrams, original_destination
+from stockade.gateway.services import Services
+
+_BATCH = 128
+_MAX_QUERY = 4_096
+_TCP_IDLE = 30.0
+_TCP_PER_DEVBOX = 64
+
+
+class DnsService:
+    """Reads questions and writes answers; `DnsAnswerer` decides what they say."""
+
+    def __init__(
+        self,
+        services: Services,
+        answerer: DnsAnswerer,
+        tasks: TaskKeeper,
+        datagrams: Datagrams,
+    ) -> None:
+        self._services = services
+        self._answerer = answerer
+        self._tasks = tasks
+        self._datagrams = datagrams
+        self._connections: dict[AttachedDevbox, int] = {}
+
+    def serve_plain(self, sock: socket.socket) -> None:
+        """Answer questions sent to the gateway's own address: the usual, quick way."""
+        registry, answerer = self._services.registry, self._answerer
+
+        def reply(message: bytes, source: tuple[str, int]) -> None:
+            try:
+                sock.sendto(message, source)
+            except OSError:
+                pass  # The devbox is gone, or takes nothing: it will ask again.
+
+        def read() -> None:
+            for _ in range(_BATCH):
+                try:
+                    message, source = sock.recvfrom(_MAX_QUERY)
+                except OSError:
+                    return
+                devbox = registry.at(source[0])
+                if devbox is None:
+                    continue
+                ready = answerer.answer_at_once(devbox, message)
+                if ready is not None:
+                    reply(ready, source)
+                else:
+                    self._start(devbox, message, reply, source)
+
+        asyncio.get_running_loop().add_reader(sock.fileno(), read)
+
+    def serve_transparent(self, sock: socket.socket) -> None:
+        """Answer questions sent to any other address, from that address."""
+
+        def read() -> None:
+            for _ in range(_BATCH):
+                try:
+                    message, ancillary, _, source = sock.recvmsg(_MAX_QUERY, 256)
+                except OSError:
+                    return
+                target = original_destination(ancillary)
+                devbox = self._services.registry.at(source[0])
+                if devbox is None or target is None:
+                    continue
+                client = (ip_address(source[0]), source[1])
+
+                def reply(answer: bytes, client: object, target: object = target) -> None:
+                    self._datagrams.send(target, client, answer)
+
+                self._start(devbox, message, reply, client)
+
+        asyncio.get_running_loop().add_reader(sock.fileno(), read)
+
+    def serve_tcp(self, listener: socket.socket) -> None:
+        """Answer questions over TCP (RFC 7766), several on a connection."""
+
+        def serve(client: socket.socket) -> None:
+            devbox = self._services.registry.at(client.getpeername()[0])
+            open_now = self._connections.get(devbox, 0) if devbox else 0
+            if devbox is None or open_now >= _TCP_PER_DEVBOX:
+                client.close()
+                return
+            self._connections[devbox] = open_now + 1
+            self._tasks.start(self._serve_stream(devbox, client))
+
+        accept_each(listener, serve)
+
+    def _start(
+        self,
+        devbox: AttachedDevbox,
+        message: bytes,
+        reply: Callable[..., None],
+        source: object,
+    ) -> None:
+        """Answer in a task; most end without waiting for anything."""
+
+        async def answer() -> None:
+            response = await self._answerer.answer(devbox, message)
+            if response is not None:
+                reply(response, source)
+
+        self._tasks.start(answer())
+
+    async def _serve_stream(self, devbox: AttachedDevbox, client: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        client.setblocking(False)
+        try:
+            while True:
+                async with asyncio.timeout(_TCP_IDLE):
+                    size = int.from_bytes(await _exactly(loop, client, 2), "big")
+                    message = await _exactly(loop, client, size)
+                response = await self._answerer.answer(
+                    devbox, message, max_size=TCP_MESSAGE
+                )
+                if response is None:
+                    return
+                await loop.sock_sendall(
+                    client, len(response).to_bytes(2, "big") + response
+                )
+        except (OSError, TimeoutError, EOFError):
+            pass  # The devbox ended the connection, or left it idle.
+        finally:
+            client.close()
+            left = self._connections.pop(devbox, 1) - 1
+            if left:
+                self._connections[devbox] = left
+
+
+async def _exactly(
+    loop: asyncio.AbstractEventLoop, sock: socket.socket, size: int
+) -> bytes:
+    """Read *size* octets. Raises `EOFError` when the stream ends before."""
+    data = b""
+    while len(data) < size:
+        chunk = await loop.sock_recv(sock, size - len(data))
+        if not chunk:
+            raise EOFError
+        data += chunk
+    return data

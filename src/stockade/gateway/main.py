@@ -1,0 +1,207 @@
+"""The gateway process: its parts, put together, and its life.
+
+The process runs in the uplink namespace without any privilege. What ties it to the gateway
+namespace are the sockets it inherits. It accepts nothing from devboxes before the agent has
+attached them and said `serve`, so no devbox ever meets a gateway without its policy.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import json
+import os
+import resource
+import signal
+import socket
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from ipaddress import ip_address, ip_network
+from typing import Any, Self
+
+from stockade.errors import EnforcementError
+from stockade.gateway.control import ControlService
+from stockade.gateway.devboxes import AttachedDevbox, Registry
+from stockade.gateway.dns import DnsAnswerer
+from stockade.gateway.dns_service import DnsService
+from stockade.gateway.flowlog import FlowLog
+from stockade.gateway.listening import TaskKeeper
+from stockade.gateway.questions import Bucket, QuestionLimits
+from stockade.gateway.resolver import UplinkResolver
+from stockade.gateway.services import Limits, Services
+from stockade.gateway.sockets import Datagrams
+from stockade.gateway.tcp import TcpService
+from stockade.gateway.udp import UdpService
+from stockade.gateway.upstream import TcpDialer, Uplink
+from stockade.policy.guardrails import Guardrails
+
+NOBODY = 65_534
+
+_PR_SET_NO_NEW_PRIVS = 38
+_FLUSH_SECONDS = 1.0
+_SWEEP_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class GatewaySettings:
+    """What the agent tells a gateway at its start. Sockets are inherited descriptors."""
+
+    sockets: Mapping[str, int]
+    control: int
+    opened: tuple[str, ...] = ()
+    closed: tuple[str, ...] = ()
+    own_networks: tuple[str, ...] = ()
+    denied_answer: str = "sinkhole"
+    #: Whether to end when no agent is connected any more (`stockade run`).
+    end_with_agent: bool = True
+
+    def to_json(self) -> str:
+        """As one command-line argument."""
+        return json.dumps(
+            {
+                "sockets": dict(self.sockets),
+                "control": self.control,
+                "opened": self.opened,
+                "closed": self.closed,
+                "own_networks": self.own_networks,
+                "denied_answer": self.denied_answer,
+                "end_with_agent": self.end_with_agent,
+            }
+        )
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """The reverse of `to_json`."""
+        values = json.loads(text)
+        for key in ("opened", "closed", "own_networks"):
+            values[key] = tuple(values[key])
+        return cls(**values)
+
+
+class Gateway:
+    """All services of one gateway process."""
+
+    def __init__(self, settings: GatewaySettings, uplink: Uplink) -> None:
+        clock = asyncio.get_running_loop().time
+        self._settings = settings
+        self._guardrails = Guardrails.parse(settings.opened, settings.closed)
+        self._sockets = {
+            name: socket.socket(fileno=fd) for name, fd in settings.sockets.items()
+        }
+        for sock in self._sockets.values():
+            sock.setblocking(False)
+        self._services = Services(
+            registry=Registry(),
+            resolver=UplinkResolver(uplink, clock),
+            dialer=TcpDialer(),
+            uplink=uplink,
+            log=FlowLog(wall_clock=time.time, clock=clock),
+            own_networks=tuple(map(ip_network, settings.own_networks)),
+            denied_answer=settings.denied_answer,
+        )
+        self._tasks = TaskKeeper()
+        datagrams = Datagrams(self._sockets["raw4"], self._sockets["raw6"])
+        self._tcp = TcpService(self._services, self._tasks, clock)
+        self._udp = UdpService(self._services, self._tasks, datagrams, clock)
+        self._dns = DnsService(
+            self._services,
+            DnsAnswerer(self._services, clock),
+            self._tasks,
+            datagrams,
+        )
+        self._control = ControlService(
+            self._services, self._tasks, self._new_devbox, self._serve_devboxes
+        )
+        self._serving = False
+
+    async def run(self) -> None:
+        """Serve until SIGTERM, or until the agent is gone if the settings say so."""
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
+        if self._settings.end_with_agent:
+            self._control.abandoned.add_done_callback(lambda _: stop.set())
+        self._tasks.start(self._tick())
+        self._control.serve(socket.socket(fileno=self._settings.control))
+        await stop.wait()
+        self._udp.stop()
+        self._services.resolver.stop()
+        await self._tasks.stop()
+
+    def _new_devbox(self, request: Mapping[str, Any]) -> AttachedDevbox:
+        limits: Limits = self._services.limits
+        return AttachedDevbox(
+            request["devbox"],
+            tuple(ip_address(text) for text in request["addresses"]),
+            self._guardrails,
+            QuestionLimits(
+                questions=Bucket(limits.questions_per_second, limits.question_burst),
+                new_names=Bucket(limits.new_names_per_second, limits.new_name_burst),
+                max_in_flight=limits.questions_in_flight,
+            ),
+            account=request.get("account"),
+            execution=request.get("execution"),
+        )
+
+    def _serve_devboxes(self) -> None:
+        """Begin to read what devboxes send. Called again, it does nothing."""
+        if self._serving:
+            return
+        self._serving = True
+        sockets = self._sockets
+        for name in ("dns4", "dns6"):
+            self._dns.serve_plain(sockets[name])
+        for name in ("dnsx4", "dnsx6"):
+            self._dns.serve_transparent(sockets[name])
+        for name in ("dnstcp4", "dnstcp6"):
+            self._dns.serve_tcp(sockets[name])
+        for name in ("udp4", "udp6"):
+            self._udp.serve(sockets[name])
+        for name in ("tcp4", "tcp6"):
+            self._tcp.serve(sockets[name])
+
+    async def _tick(self) -> None:
+        """Do what is due now and then: write counted questions, end what is idle."""
+        loop = asyncio.get_running_loop()
+        sweep_at = loop.time()
+        while True:
+            await asyncio.sleep(_FLUSH_SECONDS)
+            self._services.log.flush_questions()
+            if loop.time() - sweep_at >= _SWEEP_SECONDS:
+                sweep_at = loop.time()
+                self._tcp.end_idle()
+                self._udp.end_idle()
+
+
+def drop_privileges() -> None:
+    """Become nobody, for good. Everything that is imported later must be readable by all.
+
+    Raises `EnforcementError` when a privilege is left.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0):
+        raise EnforcementError("the gateway cannot give up gaining privileges")
+    if os.geteuid() == 0:
+        os.setgroups([])
+        os.setresgid(NOBODY, NOBODY, NOBODY)
+        os.setresuid(NOBODY, NOBODY, NOBODY)
+    if 0 in os.getresuid():
+        raise EnforcementError("the gateway is still root after giving up its privileges")
+
+
+def run_gateway(settings: GatewaySettings, uplink: Uplink) -> None:
+    """Run a gateway process to its end."""
+    # Imported for the process that needs it: the agent reads this module's settings only.
+    import uvloop  # noqa: PLC0415
+
+    drop_privileges()
+
+    async def main() -> None:
+        await Gateway(settings, uplink).run()
+
+    uvloop.run(main())
