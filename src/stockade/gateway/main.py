@@ -9,16 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
-import json
 import os
 import resource
 import signal
 import socket
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
-from typing import Any, Self
+from typing import Any
 
 from stockade.errors import EnforcementError
 from stockade.gateway.control import ControlService
@@ -29,6 +27,7 @@ from stockade.gateway.flowlog import FlowLog
 from stockade.gateway.listening import TaskKeeper
 from stockade.gateway.questions import Bucket, QuestionLimits
 from stockade.gateway.resolver import UplinkResolver
+from stockade.gateway.settings import GatewaySettings
 from stockade.gateway.services import Limits, Services
 from stockade.gateway.sockets import Datagrams
 from stockade.gateway.tcp import TcpService
@@ -41,42 +40,6 @@ NOBODY = 65_534
 _PR_SET_NO_NEW_PRIVS = 38
 _FLUSH_SECONDS = 1.0
 _SWEEP_SECONDS = 5.0
-
-
-@dataclass(frozen=True, slots=True)
-class GatewaySettings:
-    """What the agent tells a gateway at its start. Sockets are inherited descriptors."""
-
-    sockets: Mapping[str, int]
-    control: int
-    opened: tuple[str, ...] = ()
-    closed: tuple[str, ...] = ()
-    own_networks: tuple[str, ...] = ()
-    denied_answer: str = "sinkhole"
-    #: Whether to end when no agent is connected any more (`stockade run`).
-    end_with_agent: bool = True
-
-    def to_json(self) -> str:
-        """As one command-line argument."""
-        return json.dumps(
-            {
-                "sockets": dict(self.sockets),
-                "control": self.control,
-                "opened": self.opened,
-                "closed": self.closed,
-                "own_networks": self.own_networks,
-                "denied_answer": self.denied_answer,
-                "end_with_agent": self.end_with_agent,
-            }
-        )
-
-    @classmethod
-    def from_json(cls, text: str) -> Self:
-        """The reverse of `to_json`."""
-        values = json.loads(text)
-        for key in ("opened", "closed", "own_networks"):
-            values[key] = tuple(values[key])
-        return cls(**values)
 
 
 class Gateway:

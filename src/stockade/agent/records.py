@@ -1,0 +1,74 @@
+"""Turns the announcements of gateways into one record a flow.
+
+A gateway announces a flow when its verdict falls and completes it at its end. What was
+announced and never completed, because the gateway died, is completed here: a flow that was
+allowed is on record whatever happens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import fields, replace
+from typing import Any
+
+from stockade.gateway.flowlog import FlowRecord, Kind
+from stockade.policy.decide import Reason, Verdict
+
+MAX_ADDRESSES = 4_096
+
+
+def read_record(values: dict[str, Any]) -> FlowRecord:
+    """A record from its JSON form. Fields of a later version are left out."""
+    known = {field.name for field in fields(FlowRecord)}
+    wanted = {key: value for key, value in values.items() if key in known}
+    wanted["kind"] = Kind(wanted["kind"])
+    wanted["verdict"] = Verdict(wanted["verdict"])
+    wanted["reason"] = Reason(wanted["reason"])
+    wanted["addresses"] = tuple(wanted["addresses"])
+    return FlowRecord(**wanted)
+
+
+class RecordBook:
+    """Completes records, and remembers lookups for the next gateway."""
+
+    def __init__(self, on_record: Callable[[FlowRecord], None]) -> None:
+        self._on_record = on_record
+        self._open: dict[int, FlowRecord] = {}
+        self._lookups: dict[str, dict[str, dict[str, None]]] = {}
+
+    def take(self, values: dict[str, Any]) -> None:
+        """Read one line of a gateway."""
+        record = read_record(values)
+        if not record.ended:
+            self._open[record.id] = record
+            return
+        self._open.pop(record.id, None)
+        self._remember(record)
+        self._on_record(record)
+
+    def gateway_ended(self) -> None:
+        """Complete what the gateway had announced."""
+        for record in self._open.values():
+            self._on_record(replace(record, ended=True, error="the gateway ended"))
+        self._open.clear()
+
+    def lookups(self, devbox: str) -> dict[str, list[str]]:
+        """The lookups of a devbox: by address, the names, the latest last."""
+        known = self._lookups.get(devbox, {})
+        return {address: list(names) for address, names in known.items()}
+
+    def forget(self, devbox: str) -> None:
+        """Drop the lookups of a devbox that is gone."""
+        self._lookups.pop(devbox, None)
+
+    def _remember(self, record: FlowRecord) -> None:
+        if record.kind is not Kind.DNS or record.name is None:
+            return
+        known = self._lookups.setdefault(record.devbox, {})
+        for address in record.addresses:
+            names = known.pop(address, {})
+            names.pop(record.name, None)
+            names[record.name] = None
+            known[address] = names
+            if len(known) > MAX_ADDRESSES:
+                del known[next(iter(known))]

@@ -1,0 +1,254 @@
+"""Keeps a gateway process running, and every devbox attached to it.
+
+The sockets belong to the agent and are inherited by each gateway process in turn. While
+there is none, connections wait in the kernel and datagrams are dropped: nothing passes. A
+new process is told every devbox with its policy before it is told to serve.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from stockade.agent.control_client import ControlClient, GatewayGone, RecordStream
+from stockade.agent.records import RecordBook
+from stockade.command import spawn
+from stockade.errors import EnforcementError
+from stockade.gateway.control import write_push
+from stockade.gateway.flowlog import FlowRecord
+from stockade.gateway.settings import GatewaySettings
+from stockade.spec import PolicyPush
+
+RESTART_PAUSE = 0.05
+MAX_RESTART_PAUSE = 5.0
+STABLE_SECONDS = 10.0
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """A devbox as gateways are told of it."""
+
+    devbox: str
+    addresses: tuple[str, ...]
+    push: PolicyPush
+    account: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class InForce:
+    """The gateway's word that a generation is in force, and how many flows that cut."""
+
+    generation: int
+    digest: str
+    cut: int
+
+
+class GatewaySupervisor:
+    """Starts gateways, restarts them, and speaks to the one that runs."""
+
+    def __init__(
+        self,
+        settings: GatewaySettings,
+        directory: Path,
+        on_record: Callable[[FlowRecord], None],
+        on_missed: Callable[[int], None],
+    ) -> None:
+        self._settings = settings
+        self._path = directory / "gateway.sock"
+        self._book = RecordBook(on_record)
+        self._on_missed = on_missed
+        self._listener: socket.socket | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+        self._control: ControlClient | None = None
+        self._records: RecordStream | None = None
+        self._attached: dict[str, Attachment] = {}
+        self._watching: asyncio.Task[None] | None = None
+        self._ready = asyncio.Event()
+        self._stopping = False
+
+    @property
+    def pid(self) -> int | None:
+        """The process id of the gateway that runs."""
+        return self._process.pid if self._process else None
+
+    def launch(self) -> None:
+        """Start the first gateway process; `start` waits for it. Nothing is served yet."""
+        self._listener = _listen(self._path)
+        self._spawn()
+
+    async def start(self) -> None:
+        """Wait for the gateway launched, and keep one running from here on.
+
+        Raises `EnforcementError` when it does not come up.
+        """
+        await self._connect()
+        self._watching = asyncio.get_running_loop().create_task(self._watch())
+
+    async def stop(self) -> None:
+        """End the gateway. Safe to call twice, and before `start`."""
+        self._stopping = True
+        if self._watching is not None:
+            self._watching.cancel()
+            await asyncio.gather(self._watching, return_exceptions=True)
+        await self._disconnect()
+        if self._process is not None:
+            self._process.terminate()
+            await _ended(self._process)
+            self._process = None
+        self._book.gateway_ended()
+        if self._listener is not None:
+            self._listener.close()
+            self._listener = None
+        self._path.unlink(missing_ok=True)
+
+    async def attach(self, attachment: Attachment) -> InForce:
+        """Tell the gateway of a devbox; returns once its policy is in force."""
+        self._attached[attachment.devbox] = attachment
+        try:
+            return await self._persist(lambda: self._attach(attachment))
+        except EnforcementError:
+            del self._attached[attachment.devbox]
+            raise
+
+    async def update(self, devbox: str, push: PolicyPush) -> InForce:
+        """Put another policy, or generation, in force for a devbox."""
+        self._attached[devbox] = replace(self._attached[devbox], push=push)
+        return await self._persist(
+            lambda: self._request("update", devbox=devbox, push=write_push(push))
+        )
+
+    async def detach(self, devbox: str) -> None:
+        """Forget a devbox. Its flows end."""
+        self._attached.pop(devbox, None)
+        with contextlib.suppress(GatewayGone):
+            await self._request_plain("detach", devbox=devbox)
+
+    async def status(self) -> dict[str, Any]:
+        """What the gateway says of itself."""
+        return await self._request_plain("status")
+
+    async def flush_records(self) -> None:
+        """Return when every record written until now has been handed over."""
+        if self._records is not None:
+            await self._records.flush()
+
+    def _spawn(self) -> None:
+        assert self._listener is not None  # noqa: S101 - made by launch
+        settings = replace(self._settings, control=self._listener.fileno())
+        self._process = spawn(
+            [sys.executable, "-m", "stockade", "gateway", settings.to_json()],
+            pass_fds=(*settings.sockets.values(), settings.control),
+            start_new_session=True,
+        )
+
+    async def _connect(self) -> None:
+        """Meet a new gateway: tell it every devbox, then let it serve."""
+        self._control = await ControlClient.connect(str(self._path))
+        self._records = RecordStream(self._book.take, self._on_missed)
+        await self._records.start(str(self._path))
+        for attachment in self._attached.values():
+            await self._attach(attachment)
+        await self._control.request("serve")
+        self._ready.set()
+
+    async def _disconnect(self) -> None:
+        self._ready.clear()
+        if self._control is not None:
+            await self._control.close()
+        if self._records is not None:
+            await self._records.stop()
+
+    async def _attach(self, attachment: Attachment) -> InForce:
+        return await self._request(
+            "attach",
+            devbox=attachment.devbox,
+            addresses=attachment.addresses,
+            account=attachment.account,
+            lookups=self._book.lookups(attachment.devbox),
+            push=write_push(attachment.push),
+        )
+
+    async def _request(self, op: str, **fields: Any) -> InForce:  # noqa: ANN401
+        reply = await self._request_plain(op, **fields)
+        return InForce(reply["generation"], reply["digest"], reply["cut"])
+
+    async def _request_plain(self, op: str, **fields: Any) -> dict[str, Any]:  # noqa: ANN401
+        if self._control is None:
+            raise GatewayGone("no gateway is running")
+        return await self._control.request(op, **fields)
+
+    async def _persist(self, ask: Callable[[], Any]) -> InForce:
+        """Ask; and when the gateway dies meanwhile, rely on the next one being told.
+
+        A new gateway is told every attachment before it serves, so it is in force there.
+        """
+        await self._ready.wait()
+        try:
+            result: InForce = await ask()
+        except GatewayGone:
+            await asyncio.sleep(0)
+            await self._ready.wait()
+            result = await ask()
+        return result
+
+    async def _watch(self) -> None:
+        pause = RESTART_PAUSE
+        loop = asyncio.get_running_loop()
+        while True:
+            started = loop.time()
+            process = self._process
+            assert process is not None  # noqa: S101 - there is one while we watch
+            await _ended(process)
+            await self._disconnect()
+            self._book.gateway_ended()
+            if loop.time() - started > STABLE_SECONDS:
+                pause = RESTART_PAUSE
+            _log.warning("the gateway ended (%s); starting another", process.returncode)
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, MAX_RESTART_PAUSE)
+            self._spawn()
+            try:
+                await self._connect()
+            except (OSError, EnforcementError) as error:
+                _log.error("the new gateway is not usable: %s", error)  # noqa: TRY400
+                self._process.kill()
+
+
+def _listen(path: Path) -> socket.socket:
+    """A listening control socket that only this user can reach."""
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    path.unlink(missing_ok=True)
+    before = os.umask(0o177)
+    try:
+        listener.bind(str(path))
+    finally:
+        os.umask(before)
+    listener.listen(8)
+    return listener
+
+
+async def _ended(process: subprocess.Popen[bytes]) -> None:
+    """Wait for the end of *process* without a thread, by its pidfd."""
+    if process.poll() is not None:
+        return
+    loop = asyncio.get_running_loop()
+    pidfd = os.pidfd_open(process.pid)
+    done = asyncio.Event()
+    loop.add_reader(pidfd, done.set)
+    try:
+        await done.wait()
+    finally:
+        loop.remove_reader(pidfd)
+        os.close(pidfd)
+    process.wait()

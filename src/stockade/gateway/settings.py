@@ -1,0 +1,44 @@
+"""What a gateway process is told at its start."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Self
+
+
+@dataclass(frozen=True, slots=True)
+class GatewaySettings:
+    """What the agent tells a gateway at its start. Sockets are inherited descriptors."""
+
+    sockets: Mapping[str, int]
+    control: int
+    opened: tuple[str, ...] = ()
+    closed: tuple[str, ...] = ()
+    own_networks: tuple[str, ...] = ()
+    denied_answer: str = "sinkhole"
+    #: Whether to end when no agent is connected any more (`stockade run`).
+    end_with_agent: bool = True
+
+    def to_json(self) -> str:
+        """As one command-line argument."""
+        return json.dumps(
+            {
+                "sockets": dict(self.sockets),
+                "control": self.control,
+                "opened": self.opened,
+                "closed": self.closed,
+                "own_networks": self.own_networks,
+                "denied_answer": self.denied_answer,
+                "end_with_agent": self.end_with_agent,
+            }
+        )
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """The reverse of `to_json`."""
+        values = json.loads(text)
+        for key in ("opened", "closed", "own_networks"):
+            values[key] = tuple(values[key])
+        return cls(**values)
