@@ -1,0 +1,161 @@
+"""The nftables ruleset of the gateway namespace, as text.
+
+It delivers a devbox's packets to the gateway's sockets or refuses them; it decides nothing
+about names. There is no forwarding and no connection tracking: without this ruleset, and
+with an empty one, nothing leaves a devbox either, for there is no route.
+
+What varies with devboxes is in sets, so the number of rules does not grow with them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from stockade.host.slots import (
+    INTERFACE_PREFIX,
+    SINKHOLE4,
+    SLOT_NETWORK4,
+    SLOT_NETWORK6,
+    Slot,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """Where the gateway listens in its namespace; devboxes cannot address these ports."""
+
+    tcp: int = 15001
+    udp: int = 15002
+    #: Transparent sockets for port 53 of any address.
+    dns_udp: int = 15053
+    dns_tcp: int = 15053
+    #: The plain socket for questions to the devbox's own gateway address.
+    dns: int = 53
+
+
+PORTS = Ports()
+TABLE = "stockade"
+#: What routes a packet to the gateway's sockets (`ip rule fwmark`). The ruleset clears the
+#: mark of each packet that comes in before it sets its own.
+MARK = 1
+#: The named counters of the ruleset.
+COUNTERS = ("spoofed", "multicast", "rejected", "forwarded")
+
+_BASE = f"""\
+table inet {TABLE} {{
+	# Dropped: an (interface, source) pair that no slot has.
+	counter spoofed {{ }}
+	# Dropped: group traffic, such as the MLD reports every kernel sends.
+	counter multicast {{ }}
+	# Refused with an ICMP error.
+	counter rejected {{ }}
+	# Never counts: nothing is forwarded, and packets that tried would show here.
+	counter forwarded {{ }}
+
+	# Who may send what: the devbox's own addresses, on its own interface.
+	set sources4 {{ typeof iifname . ip saddr; }}
+	set sources6 {{ typeof iifname . ip6 saddr; }}
+	# The gateway's addresses, each as seen from its own devbox.
+	set services4 {{ typeof iifname . ip daddr; }}
+	set services6 {{ typeof iifname . ip6 daddr; }}
+
+	# Before reassembly (-400): a fragment with another devbox's source must not meet
+	# that devbox's fragments.
+	chain identity {{
+		type filter hook prerouting priority -450; policy drop;
+		meta mark set 0
+		ip daddr 224.0.0.0/4 counter name multicast drop
+		ip6 daddr ff00::/8 counter name multicast drop
+		iifname . ip saddr @sources4 accept
+		iifname . ip6 saddr @sources6 accept
+		counter name spoofed drop
+	}}
+
+	# Datagrams are whole here: tproxy makes the kernel reassemble them first.
+	chain divert {{
+		type filter hook prerouting priority mangle; policy drop;
+		# Options and extension headers could hide or reroute what follows them.
+		ip hdrlength != 5 goto refuse
+		ip frag-off & 0x3fff != 0 goto refuse
+		ip6 nexthdr != {{ tcp, udp }} goto refuse
+		udp dport {PORTS.dns} iifname . ip daddr @services4 accept
+		udp dport {PORTS.dns} iifname . ip6 daddr @services6 accept
+		# The kernel would drop these in silence.
+		ip daddr {{ 0.0.0.0/8, 127.0.0.0/8, 255.255.255.255 }} goto refuse
+		ip6 daddr {{ ::/96, ::ffff:0:0/96, fe80::/10 }} goto refuse
+		udp dport 53 tproxy to :{PORTS.dns_udp} meta mark set {MARK} accept
+		tcp dport 53 tproxy to :{PORTS.dns_tcp} meta mark set {MARK} accept
+		# Other devboxes, and the gateway itself.
+		ip daddr {SLOT_NETWORK4} ip daddr != {SINKHOLE4} goto refuse
+		ip6 daddr {SLOT_NETWORK6} goto refuse
+		meta l4proto tcp tproxy to :{PORTS.tcp} meta mark set {MARK} accept
+		meta l4proto udp tproxy to :{PORTS.udp} meta mark set {MARK} accept
+		# ICMP, SCTP, GRE, ...; and everything while the gateway has no sockets.
+		goto refuse
+	}}
+
+	chain refuse {{
+		counter name rejected reject with icmpx admin-prohibited
+	}}
+
+	chain input {{
+		type filter hook input priority filter; policy drop;
+		iifname "{INTERFACE_PREFIX}*" meta mark {MARK} meta l4proto {{ tcp, udp }} accept
+		udp dport {PORTS.dns} iifname . ip daddr @services4 accept
+		udp dport {PORTS.dns} iifname . ip6 daddr @services6 accept
+	}}
+
+	chain forward {{
+		type filter hook forward priority filter; policy drop;
+		counter name forwarded drop
+	}}
+}}
+"""
+
+
+def render_base() -> str:
+    """The whole ruleset, without any slot."""
+    return _BASE
+
+
+def render_slot(slot: Slot) -> str:
+    """What lets *slot* in. Doing it twice changes nothing."""
+    return "".join(
+        f"add element inet {TABLE} {name} {{ {interface} . {address} }}\n"
+        for name, interface, address in _elements(slot)
+    )
+
+
+def render_slot_removed(slot: Slot) -> str:
+    """What shuts *slot* out, whether it was let in or not."""
+    # Deleting what is not there would fail, and with it the whole transaction.
+    return render_slot(slot) + "".join(
+        f"delete element inet {TABLE} {name} {{ {interface} . {address} }}\n"
+        for name, interface, address in _elements(slot)
+    )
+
+
+def render_all(slots: Iterable[Slot]) -> str:
+    """Everything, replacing whatever is there: for one transaction without an open moment."""
+    return "flush ruleset\n" + _BASE + "".join(map(render_slot, sorted(slots)))
+
+
+def expected(slots: Iterable[Slot]) -> Mapping[str, frozenset[tuple[str, str]]]:
+    """The (interface, address) pairs that each set must hold for *slots*, no more, no less."""
+    sets: dict[str, set[tuple[str, str]]] = {
+        name: set() for name in ("sources4", "sources6", "services4", "services6")
+    }
+    for slot in slots:
+        for name, interface, address in _elements(slot):
+            sets[name].add((interface, address))
+    return {name: frozenset(pairs) for name, pairs in sets.items()}
+
+
+def _elements(slot: Slot) -> tuple[tuple[str, str, str], ...]:
+    return (
+        ("sources4", slot.interface, str(slot.devbox4)),
+        ("sources6", slot.interface, str(slot.devbox6)),
+        ("services4", slot.interface, str(slot.gateway4)),
+        ("services6", slot.interface, str(slot.gateway6)),
+    )
