@@ -113,7 +113,10 @@ class Lab:
             line = self._answers.readline()
             if not line:
                 raise RuntimeError(f"the lab's servers ended: {self._log()}")
-            return json.loads(line)
+            answer = json.loads(line)
+            if answer["faults"]:
+                raise RuntimeError("a server failed:\n" + "\n".join(answer["faults"]))
+            return answer["value"]
 
     # -------------------------------------------------------------- the record
 
@@ -164,6 +167,7 @@ class Lab:
 
     def packets(self) -> Counter[Destination]:
         """Packets that arrived so far; subtract an earlier count for a difference."""
+        self.sync()
         return witness.packets(self.id)
 
     # ------------------------------------------------------------ its contents

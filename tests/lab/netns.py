@@ -53,8 +53,8 @@ route add default via {INET4} src {HOST4}
 route add default via {INET6} src {HOST6}
 """
 
-# The inet namespace takes every packet as its own: marked ones by the rule (see
-# `tests.lab.witness`), and the server ranges as ordinary local addresses.
+# The inet namespace takes every packet as its own, whatever its destination, and may
+# answer from any address: everything is local but the host.
 _INET: Final = f"""\
 link set lo up
 link set eth0 address {INET_MAC} addrgenmode none
@@ -63,16 +63,14 @@ address add {INET4}/30 dev eth0
 address add {INET6}/64 dev eth0 nodad
 neighbour replace {HOST4} lladdr {HOST_MAC} dev eth0 nud permanent
 neighbour replace {HOST6} lladdr {HOST_MAC} dev eth0 nud permanent
-route add {HOST_EXTRA4}/32 via {HOST4}
-route add {HOST_PRIVATE4}/32 via {HOST4}
-route add local 203.0.113.0/24 dev lo
-route add local 2001:db8::/64 dev lo
-rule add fwmark 1 lookup 100
-route add local default dev lo table 100
+route add {HOST4} dev eth0 table local
+route add {HOST_EXTRA4} via {HOST4} dev eth0 table local
+route add {HOST_PRIVATE4} via {HOST4} dev eth0 table local
+route add local default dev lo table local
 """
-_INET6: Final = """\
-rule add fwmark 1 lookup 100
-route add local default dev lo table 100
+_INET6: Final = f"""\
+route add {HOST6} dev eth0 table local
+route add local default dev lo table local
 """
 
 

@@ -17,8 +17,9 @@ import resource
 import signal
 import socket
 import sys
+import traceback
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from tests.lab import netns
 from tests.lab.addresses import FENCE4, FENCE_PORT
@@ -32,6 +33,8 @@ from tests.lab.udpserver import UdpServices
 from tests.lab.zone import DEFAULT_ZONE, Name
 
 _QUIET_PASSES: Final = 4
+_MOST_PASSES: Final = 2_000
+_FENCE_TIMEOUT: Final = 5.0
 _ACCEPT_BATCH: Final = 128
 _CONTROL_LIMIT: Final = 16_777_216
 
@@ -47,6 +50,7 @@ class Servers:
         self._fence = fence
         self._fences = 0
         self._tasks: set[asyncio.Task[None]] = set()
+        self._faults: list[str] = []
 
     def listen(
         self, sockets: tuple[list[socket.socket], list[socket.socket]], side: str
@@ -72,6 +76,12 @@ class Servers:
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
+    def fault(self, _: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """Remember an exception of a server: the test that met it must not pass."""
+        error = context.get("exception")
+        lines = traceback.format_exception(error) if error else [context["message"]]
+        self._faults.append("".join(lines))
+
     async def control(self, channel: socket.socket) -> None:
         """Answer the owner until it closes the channel."""
         reader, writer = await asyncio.open_connection(
@@ -79,7 +89,9 @@ class Servers:
         )
         with contextlib.suppress(OSError):
             while line := await reader.readline():
-                answer = await self._operate(json.loads(line))
+                value = await self._operate(json.loads(line))
+                answer = {"value": value, "faults": self._faults}
+                self._faults = []
                 writer.write(json.dumps(answer).encode() + b"\n")
                 await writer.drain()
 
@@ -113,18 +125,22 @@ class Servers:
         from each processor arrives after all that was sent before; then the loop runs
         until several passes in a row found nothing more to read.
         """
-        self._fences += 1
-        wanted = self._send_fences()
-        quiet = 0
-        while quiet < _QUIET_PASSES:
+        async with asyncio.timeout(_FENCE_TIMEOUT):
+            self._udp.fences.clear()
+            wanted = self._send_fences()
+            while not wanted <= self._udp.fences:  # noqa: ASYNC110 - turn the loop
+                await asyncio.sleep(0)
+        # Data of a connection that never pauses is not waited for: it came later.
+        passes = quiet = 0
+        while quiet < _QUIET_PASSES and passes < _MOST_PASSES:
+            passes += 1
             self.record.changed.clear()
             await asyncio.sleep(0)
-            wanted -= self._udp.fences
-            self._udp.fences.clear()
-            quiet = 0 if wanted or self.record.changed.is_set() else quiet + 1
+            quiet = 0 if self.record.changed.is_set() else quiet + 1
 
     def _send_fences(self) -> set[bytes]:
         processors = os.sched_getaffinity(0)
+        self._fences += 1
         wanted = set()
         for processor in processors:
             with contextlib.suppress(OSError):  # a processor may have gone offline
@@ -146,6 +162,7 @@ async def _serve(lab: str, directory: Path, channel: socket.socket) -> None:
         directory,
     )
     servers = Servers(certificates, fence)
+    asyncio.get_running_loop().set_exception_handler(servers.fault)
     servers.listen(host, "host")
     servers.listen(open_inet(), "inet")
     channel.send(b'"ready"\n')

@@ -13,7 +13,6 @@ import hashlib
 import re
 import ssl
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
 from typing import Final
 
 from tests.lab.addresses import v4, v6
@@ -27,14 +26,20 @@ from tests.lab.httpserver import (
     read_head,
     response,
     websocket_accept,
-    write_bytes,
+)
+from tests.lab.opaque import (
+    Connection,
+    echo,
+    greeting,
+    late,
+    raw,
+    reset,
+    sink,
+    ssh,
 )
 from tests.lab.record import Kind, Live, Record
-from tests.lab.stream import Reader, Stream, TcpStream, TlsStream
+from tests.lab.stream import Reader, TcpStream, TlsStream
 from tests.lab.websocket import echo_messages
-
-SSH_BANNER: Final = b"SSH-2.0-Lab_1.0\r\n"
-GREETING: Final = b"220 greeting.test ready\r\n"
 
 _SHARED: Final = {"shared-a.test", "shared-d.test"}  # names on one certificate
 _SPEAKS_FIRST: Final = {21, 25, 110, 143, 587, 3306}
@@ -52,21 +57,8 @@ SERVICES: Final[Mapping[str, str]] = {
     **{at(31): "sink" for at in (v4, v6)},
     **{at(32): "reset" for at in (v4, v6)},
     **{at(33): "greeting" for at in (v4, v6)},
+    **{at(34): "late" for at in (v4, v6)},
 }
-
-
-@dataclass(slots=True)
-class Connection:
-    """One accepted connection, as far as it is understood."""
-
-    stream: Stream
-    tcp: TcpStream
-    server_name: str = ""
-
-    @property
-    def live(self) -> Live:
-        """The entry of the TCP connection."""
-        return self.tcp.live
 
 
 class TcpServices:
@@ -83,13 +75,14 @@ class TcpServices:
         self._table: Mapping[str, Callable[[Connection], Awaitable[None]]] = {
             "auto": self._auto,
             "dns": self._dns_over_tcp,
-            "ssh": _ssh,
-            "greeting": _greeting,
-            "silent": _echo,
+            "ssh": ssh,
+            "greeting": greeting,
+            "silent": echo,
             "slow": self._slow,
             "redirect": self._auto,
-            "sink": _sink,
-            "reset": _reset,
+            "sink": sink,
+            "reset": reset,
+            "late": late,
         }
 
     async def serve(self, tcp: TcpStream) -> None:
@@ -100,11 +93,8 @@ class TcpServices:
             await self._table[self._service(live)](connection)
             await connection.stream.end()
             # The client's end is part of the record: wait for it, but not for ever.
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(5):
-                    while await tcp.read():
-                        pass
-            live.close("eof")
+            ended = await _ends(tcp)
+            live.close("eof" if ended else "server")
         except (ssl.SSLError, ValueError) as error:
             live.detail["error"] = str(error)
             live.close("eof")
@@ -147,11 +137,11 @@ class TcpServices:
         if first[:1] == b"\x16":
             await self._tls(connection)
         elif command := _COMMAND.match(first):
-            await _raw(stream, command)
+            await raw(stream, command)
         elif re.match(rb"\s*\S+[ \t]+\S+[ \t]+HTTP/", first):
             await self._http(connection)
         else:
-            await _echo(connection)
+            await echo(connection)
 
     async def _tls(self, connection: Connection) -> None:
         live = self._add(Kind.TLS, connection)
@@ -237,7 +227,7 @@ class TcpServices:
         if request.method == "CONNECT":
             await stream.write(b"HTTP/1.1 200 Connected\r\n\r\n")
             stream.unread(reader.rest())
-            await _echo(connection)
+            await echo(connection)
             return True
         if request.header("upgrade").lower() == "websocket":
             key = websocket_accept(request.header("sec-websocket-key"))
@@ -285,46 +275,11 @@ async def _read_body(request: Request, reader: Reader, live: Live) -> None:
     live.close("eof")
 
 
-async def _raw(stream: Stream, command: re.Match[bytes]) -> None:
-    """`BYTES n` is answered with n octets, `SINK` with count and digest at the end."""
-    reader = Reader(stream)
-    await reader.until(b"\n", 100)
-    if command[2]:
-        await write_bytes(stream, int(command[2]))
-        return
-    stream.unread(reader.rest())
-    await _digest(stream)
-
-
-async def _digest(stream: Stream) -> None:
-    digest, count = hashlib.sha256(), 0
-    while data := await stream.read():
-        digest.update(data)
-        count += len(data)
-    await stream.write(f"{count} {digest.hexdigest()}\n".encode())
-
-
-async def _echo(connection: Connection) -> None:
-    while data := await connection.stream.read():
-        await connection.stream.write(data)
-
-
-async def _ssh(connection: Connection) -> None:
-    await connection.stream.write(SSH_BANNER)
-    await _echo(connection)
-
-
-async def _greeting(connection: Connection) -> None:
-    await connection.stream.write(GREETING)
-    await _echo(connection)
-
-
-async def _sink(connection: Connection) -> None:
-    await _digest(connection.stream)
-
-
-async def _reset(connection: Connection) -> None:
-    """Reset the connection once the client has said something."""
-    await connection.stream.read()
-    connection.tcp.abort()
-    raise ConnectionResetError
+async def _ends(tcp: TcpStream) -> bool:
+    """Whether the client ends the connection too, within some seconds."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(5):
+            while await tcp.read():
+                pass
+            return True
+    return False

@@ -22,8 +22,8 @@ HOST_TCP: Final = (22, 53, 80, 443, 2375, 5432, 6379, 8080, 9090)
 HOST_UDP: Final = (53, 161, 5353, 12345)
 
 _CLONE_NEWNET: Final = 0x40000000
+_SO_RCVBUFFORCE: Final = 33
 _IP_TRANSPARENT: Final = 19
-_IP_PKTINFO: Final = 8
 _IP_RECVORIGDSTADDR: Final = 20
 _IPV6_RECVORIGDSTADDR: Final = 74
 _IPV6_TRANSPARENT: Final = 75
@@ -53,6 +53,8 @@ def _bound(
     if kind == socket.SOCK_STREAM:
         sock.listen(4096)
     else:
+        # A flood must not push the fence of `Lab.sync` out of the buffer.
+        sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, 67_108_864)
         _want_destination(sock)
     return sock
 

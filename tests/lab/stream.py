@@ -49,6 +49,9 @@ class TcpStream:
             return data
         data = await asyncio.get_running_loop().sock_recv(self.sock, _CHUNK)
         self.live.received(data)
+        # sock_recv does not pause while there is something to read, and a fast client
+        # would have the loop to itself. sock_sendall is the same.
+        await asyncio.sleep(0)
         return data
 
     async def write(self, data: bytes | memoryview) -> None:
@@ -59,6 +62,7 @@ class TcpStream:
             piece = view[start : start + _CHUNK]
             await loop.sock_sendall(self.sock, piece)
             self.live.sent(len(piece))
+            await asyncio.sleep(0)
 
     async def end(self) -> None:
         """Close the sending half."""

@@ -67,12 +67,10 @@ table inet lab {{
     ip6 daddr {v6(28)} drop
     ip daddr {{ {DIRECT4[0]}-{DIRECT4[-1]} }} accept
     ip6 daddr {{ {", ".join(DIRECT6)} }} accept
-    meta nfproto ipv4 meta l4proto tcp tproxy ip to :{TCP_PORT} meta mark set 1 accept
-    meta nfproto ipv4 meta l4proto udp tproxy ip to :{UDP_PORT} meta mark set 1 accept
-    meta nfproto ipv6 meta l4proto tcp tproxy ip6 to :{TCP_PORT} meta mark set 1 accept
-    meta nfproto ipv6 meta l4proto udp tproxy ip6 to :{UDP_PORT} meta mark set 1 accept
-    {chatter} accept
-    meta mark set 1
+    meta nfproto ipv4 meta l4proto tcp tproxy ip to :{TCP_PORT} accept
+    meta nfproto ipv4 meta l4proto udp tproxy ip to :{UDP_PORT} accept
+    meta nfproto ipv6 meta l4proto tcp tproxy ip6 to :{TCP_PORT} accept
+    meta nfproto ipv6 meta l4proto udp tproxy ip6 to :{UDP_PORT} accept
   }}
 }}
 """
@@ -85,20 +83,9 @@ def install(lab: str) -> None:
 
 def packets(lab: str) -> Counter[Destination]:
     """How many packets arrived so far, by destination."""
-    argv = [
-        "ip",
-        "netns",
-        "exec",
-        inet(lab),
-        "nft",
-        "-j",
-        "list",
-        "table",
-        "inet",
-        "lab",
-    ]
+    words = f"ip netns exec {inet(lab)} nft -j list table inet lab"
     counted: Counter[Destination] = Counter()
-    for item in json.loads(run(argv))["nftables"]:
+    for item in json.loads(run(words.split()))["nftables"]:
         for element in item.get("set", {}).get("elem", ()):
             protocol, address, port = element["elem"]["val"]["concat"]
             key = Destination(str(protocol), str(address), int(port))

@@ -26,6 +26,12 @@ from tests.lab.addresses import (
     v6,
 )
 
+# An ECHConfigList for the outer name cover.test, with a key nobody has.
+ECH: Final = (
+    "AD3+DQA5BwAgACAAAQIDBAUGBwgJCgsMDQ4PEBESExQVFhcYGRobHB0eHwAE"
+    "AAEAAUAKY292ZXIudGVzdAAA"
+)
+
 
 class Behaviour(StrEnum):
     """How the resolver treats questions for a name."""
@@ -116,6 +122,7 @@ def _plain() -> dict[str, Name]:
         "sink.test": _at(31),
         "reset.test": _at(32),
         "greeting.test": _at(33),
+        "late.test": _at(34),
         "refused.test": Name(a=(DIRECT4[0],), aaaa=(DIRECT6[0],)),
         "v6only.test": Name(aaaa=(v6(40),)),
         "v4only.test": Name(a=(v4(39),)),
@@ -181,7 +188,7 @@ def _odd() -> dict[str, Name]:
         "https-rr.test": Name(
             a=(v4(47),),
             aaaa=(v6(47),),
-            https=(f"1 . alpn=h3,h2 ipv4hint={v4(66)} ech=AEX+DQBBpQ==",),
+            https=(f'1 . alpn="h3,h2" ipv4hint={v4(66)} ech="{ECH}"',),
         ),
         "https-alias.test": Name(a=(v4(48),), https=("0 x.test.",)),
         "txt.test": Name(a=(v4(49),), txt=('"a payload for the devbox"',)),
