@@ -2,5 +2,6 @@
 
 A check is a function from facts to a `check.Check`: ok, or what is missing and the
 command that mends it. `diagnosis.diagnose` makes them all. What the gateway needs of the
-kernel is not guessed from its configuration but tried, with its real ruleset and sockets.
+kernel is not guessed from its configuration but tried: its real ruleset and sockets, in
+namespaces made for it.
 """
