@@ -197,10 +197,8 @@ def test_exit_status_and_json(tmp_path: Path) -> None:
     }
     result = CliRunner().invoke(doctor, ["--json"], env=environ)
     assert result.exit_code == 1
-    found = {
-        check["name"]: check
-        for check in map(json.loads, result.output.split("\n")[:-1])
-    }
+    checks = [json.loads(text) for text in result.output.splitlines()]
+    found = {check["name"]: check for check in checks}
     assert found["no-such-runtime"]["ok"] is False
     result = CliRunner().invoke(doctor, [], env=environ)
     assert "MISSING  no-such-runtime: not installed; mend it with: " in result.output

@@ -193,13 +193,22 @@ def lint_command(
     try:
         findings = lint_file(path)
     except InvalidRequest as error:
-        findings = [Finding(0, Severity.ERROR, "", str(error))]
+        findings = [_malformed(path, str(error))]
     for finding in findings:
         click.echo(_report(path, finding, as_json=as_json))
     severities = {finding.severity for finding in findings}
     failing = {Severity.ERROR, Severity.WARNING} if strict else {Severity.ERROR}
     if severities & failing:
         context.exit(1)
+
+
+def _malformed(path: Path, message: str) -> Finding:
+    """Turn a refusal, which starts with `file:` or `file:line:`, into a finding."""
+    rest = message.removeprefix(f"{path}:")
+    line, _, after = rest.partition(":")
+    if line.isdigit():
+        return Finding(int(line), Severity.ERROR, "", after.strip())
+    return Finding(0, Severity.ERROR, "", rest.strip())
 
 
 def _report(path: Path, finding: Finding, *, as_json: bool) -> str:

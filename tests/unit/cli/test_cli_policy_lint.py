@@ -181,9 +181,15 @@ def test_json_is_one_object_a_line(tmp_path: Path) -> None:
 def test_a_malformed_file_is_one_error(tmp_path: Path, text: str, part: str) -> None:
     result = lint(tmp_path, text)
     assert result.exit_code == 1
-    assert "error" in result.output
+    assert result.output.startswith(f"{tmp_path}/policy.toml:")
+    assert ": error: " in result.output
     assert part in result.output
     assert len(result.output.splitlines()) == 1
+
+
+def test_a_malformed_entry_is_reported_on_its_line(tmp_path: Path) -> None:
+    result = lint(tmp_path, hosts("a.example", "a.*.example"))
+    assert result.output.startswith(f"{tmp_path}/policy.toml:4: error: ")
 
 
 def test_lines_are_found_past_comments_and_strings_with_hashes() -> None:
