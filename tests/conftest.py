@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.lab import Lab
-from tests.lab.stockade import Stockade
+from tests.lab.stockade import Stockade, build_default_image
 
 
 @pytest.fixture(scope="session")
@@ -17,7 +17,13 @@ def lab() -> Iterator[Lab]:
         yield started
 
 
+@pytest.fixture(scope="session")
+def default_image() -> None:
+    """The image of a plain `stockade run`; made before, where there is an archive."""
+    build_default_image()
+
+
 @pytest.fixture
-def stockade(lab: Lab) -> Stockade:
+def stockade(lab: Lab, default_image: None) -> Stockade:
     """Runs `stockade` in the lab's host namespace."""
     return Stockade(lab)

@@ -153,6 +153,9 @@ async def answer(stream: Stream, request: Request, about: dict[str, object]) -> 
         case "redirect":
             to = request.query.get("to", ["https://d.test/"])[0]
             await stream.write(response("302 Found", b"", f"Location: {to}"))
+        case "hello":
+            text = f"hello from {request.host}\n".encode()
+            await stream.write(response("200 OK", text, kind="text/plain"))
         case "echo":
             await stream.write(response("200 OK", request.body, kind="text/plain"))
         case "sha256":

@@ -123,11 +123,33 @@ class Stockade:
 
 
 def read_flows(path: Path) -> tuple[Mapping[str, Any], ...]:
-    """The records that `--flows` wrote; none if it did not come to that."""
+    """The last form of each record that `--flows` wrote; none if there is no file.
+
+    A flow that goes on is announced first and completed later, under the same id.
+    """
     if not path.exists():
         return ()
-    lines = path.read_text().splitlines()
-    return tuple(json.loads(line) for line in lines if line.strip())
+    flows: dict[object, Mapping[str, Any]] = {}
+    for line in path.read_text().splitlines():
+        flow = json.loads(line)
+        flows[flow["id"]] = flow
+    return tuple(flows.values())
+
+
+def build_default_image() -> None:
+    """Have the default image ready, made with the network of the machine itself.
+
+    Inside a lab there is no package archive. Costs one short run when it is there.
+    """
+    done = subprocess.run(
+        (COMMAND, "run", "--", "true"),
+        stdin=subprocess.DEVNULL,
+        stderr=None if sys.stderr.isatty() else subprocess.PIPE,
+        check=False,
+        text=True,
+    )
+    if done.returncode:
+        raise RuntimeError(f"`stockade run -- true` failed: {done.stderr or ''}")
 
 
 def to_toml(policy: Mapping[str, Any]) -> str:
