@@ -7,8 +7,9 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NewType
+from typing import Any, NewType, Self
 
+from stockade.errors import InvalidRequest
 from stockade.policy.model import NetworkPolicy
 
 DevboxId = NewType("DevboxId", str)
@@ -61,3 +62,28 @@ class PolicyPush:
         """SHA-256 of the canonical JSON form of the policy, in hexadecimal."""
         text = json.dumps(self.policy.to_mapping(), sort_keys=True, ensure_ascii=True)
         return hashlib.sha256(text.encode()).hexdigest()
+
+    @classmethod
+    def from_mapping(cls, raw: Mapping[str, Any]) -> Self:
+        """Read a push and check that it arrived whole. Raises `InvalidRequest`."""
+        try:
+            push = cls(
+                policy_id=raw["policy_id"],
+                generation=raw["generation"],
+                policy=NetworkPolicy.from_mapping(raw["policy"]),
+            )
+            digest = raw["digest"]
+        except (KeyError, TypeError) as error:
+            raise InvalidRequest(f"not a policy push: {error}") from None
+        if push.digest != digest:
+            raise InvalidRequest("the policy does not match its digest")
+        return push
+
+    def to_mapping(self) -> dict[str, Any]:
+        """The reverse of `from_mapping`."""
+        return {
+            "policy_id": self.policy_id,
+            "generation": self.generation,
+            "digest": self.digest,
+            "policy": self.policy.to_mapping(),
+        }

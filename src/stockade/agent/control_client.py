@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any, Self
 
 from stockade.errors import EnforcementError
-from stockade.gateway.control import MAX_LINE
+from stockade.gateway.settings import MAX_LINE
 
 REPLY_TIMEOUT = 10.0
 

@@ -23,7 +23,6 @@ from stockade.agent.control_client import ControlClient, GatewayGone, RecordStre
 from stockade.agent.records import RecordBook
 from stockade.command import spawn
 from stockade.errors import EnforcementError
-from stockade.gateway.control import write_push
 from stockade.gateway.flowlog import FlowRecord
 from stockade.gateway.settings import GatewaySettings
 from stockade.spec import PolicyPush
@@ -125,7 +124,7 @@ class GatewaySupervisor:
         """Put another policy, or generation, in force for a devbox."""
         self._attached[devbox] = replace(self._attached[devbox], push=push)
         return await self._persist(
-            lambda: self._request("update", devbox=devbox, push=write_push(push))
+            lambda: self._request("update", devbox=devbox, push=push.to_mapping())
         )
 
     async def detach(self, devbox: str) -> None:
@@ -176,7 +175,7 @@ class GatewaySupervisor:
             addresses=attachment.addresses,
             account=attachment.account,
             lookups=self._book.lookups(attachment.devbox),
-            push=write_push(attachment.push),
+            push=attachment.push.to_mapping(),
         )
 
     async def _request(self, op: str, **fields: Any) -> InForce:  # noqa: ANN401

@@ -25,12 +25,11 @@ from stockade.gateway.devboxes import Acknowledgement, AttachedDevbox
 from stockade.gateway.flowlog import FlowRecord
 from stockade.gateway.listening import TaskKeeper, accept_each
 from stockade.gateway.services import Services
+from stockade.gateway.settings import MAX_LINE
 from stockade.names import Hostname
-from stockade.policy.model import NetworkPolicy
 from stockade.spec import PolicyPush
 
 MAX_BUFFERED = 16 << 20
-MAX_LINE = 8 << 20
 
 _log = logging.getLogger(__name__)
 
@@ -115,7 +114,7 @@ class ControlService:
     def _push(self, devbox: AttachedDevbox, raw: Mapping[str, Any]) -> dict[str, Any]:
         """Put a policy in force, or the devbox in quarantine when it cannot be read."""
         try:
-            push = read_push(raw)
+            push = PolicyPush.from_mapping(raw)
         except StockadeError as error:
             cut = devbox.quarantine()
             raise InvalidRequest(
@@ -164,32 +163,6 @@ class ControlService:
                 await writer.drain()
         finally:
             end()
-
-
-def read_push(raw: Mapping[str, Any]) -> PolicyPush:
-    """Read a push and check that it arrived whole. Raises `InvalidRequest`."""
-    try:
-        push = PolicyPush(
-            policy_id=raw["policy_id"],
-            generation=raw["generation"],
-            policy=NetworkPolicy.from_mapping(raw["policy"]),
-        )
-        digest = raw["digest"]
-    except (KeyError, TypeError) as error:
-        raise InvalidRequest(f"not a policy push: {error}") from None
-    if push.digest != digest:
-        raise InvalidRequest("the policy does not match its digest")
-    return push
-
-
-def write_push(push: PolicyPush) -> dict[str, Any]:
-    """The reverse of `read_push`."""
-    return {
-        "policy_id": push.policy_id,
-        "generation": push.generation,
-        "digest": push.digest,
-        "policy": push.policy.to_mapping(),
-    }
 
 
 def _acknowledgement(ack: Acknowledgement) -> dict[str, Any]:

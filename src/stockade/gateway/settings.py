@@ -7,6 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Self
 
+#: The longest line of the control protocol, in octets.
+MAX_LINE = 8 << 20
+
 
 @dataclass(frozen=True, slots=True)
 class GatewaySettings:
