@@ -204,13 +204,6 @@ def test_exit_status_and_json(tmp_path: Path) -> None:
     assert "MISSING  no-such-runtime: not installed; mend it with: " in result.output
 
 
-def test_a_wrong_setting_is_one_message() -> None:
-    result = CliRunner().invoke(doctor, [], env={"STOCKADE_RUN_TIME": "crun"})
-    assert result.exit_code == 1
-    assert "unknown setting" in result.output
-    assert len(result.output.splitlines()) == 1
-
-
 @pytest.mark.root
 @pytest.mark.skipif(os.geteuid() != 0, reason="makes network namespaces")
 def test_the_gateway_is_tried_for_real(machine: Machine) -> None:

@@ -11,7 +11,6 @@ import click
 from stockade.config import load_settings
 from stockade.doctor.check import Check
 from stockade.doctor.diagnosis import diagnose
-from stockade.errors import InvalidRequest
 
 
 @click.command()
@@ -23,12 +22,8 @@ def doctor(context: click.Context, *, as_json: bool) -> None:
     One line a check: ok, or what is missing and the command that mends it. Exit status
     1 if something is missing without which no devbox starts.
     """
-    try:
-        settings = load_settings(os.environ)
-    except InvalidRequest as error:
-        raise click.ClickException(str(error)) from None
     failed = False
-    for check in diagnose(settings):
+    for check in diagnose(load_settings(os.environ)):
         failed |= check.required and not check.ok
         click.echo(json.dumps(asdict(check)) if as_json else line(check))
     if failed:
