@@ -1,0 +1,85 @@
+"""Directories and files of the host inside a devbox.
+
+The owner of a mounted path appears inside as the user the devbox runs as, and what that
+user creates there belongs to the owner outside. No other user of the host is visible, or
+can be written as: for everybody else inside, new files there fail with EOVERFLOW.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+
+from stockade.errors import InvalidRequest
+from stockade.runtime import syscalls
+from stockade.runtime.bundle import BindMount, BoxUser
+from stockade.runtime.userns import IdMap, user_namespace
+from stockade.spec import Mount
+
+_RESERVED = ("/proc", "/sys", "/dev", "/.stockade")
+
+
+def check(mounts: Sequence[Mount]) -> None:
+    """Refuse mounts that cannot be made, naming the one that is wrong."""
+    for mount in mounts:
+        target = PurePosixPath(mount.target)
+        if not target.is_absolute() or ".." in target.parts:
+            raise InvalidRequest(
+                f"the target of a mount must be an absolute path without `..`: {mount.target!r}"
+            )
+        if target == PurePosixPath("/"):
+            raise InvalidRequest("a mount cannot replace / of the devbox")
+        for place in _RESERVED:
+            if target.is_relative_to(place):
+                raise InvalidRequest(
+                    f"a mount cannot go to {mount.target!r}: {place} belongs to the devbox"
+                )
+        if not mount.source.exists():
+            raise InvalidRequest(
+                f"the source of a mount does not exist: {mount.source}"
+            )
+        if not (mount.source.is_dir() or mount.source.is_file()):
+            raise InvalidRequest(
+                f"only directories and files can be mounted: {mount.source}"
+            )
+
+
+def prepare(
+    mounts: Sequence[Mount], directory: Path, user: BoxUser, base: int
+) -> tuple[BindMount, ...]:
+    """Mount each source below *directory*, as *user* of the devbox is to see it."""
+    prepared = []
+    for number, mount in enumerate(mounts):
+        place = directory / "mounts" / str(number)
+        place.parent.mkdir(exist_ok=True)
+        source = mount.source.resolve(strict=True)
+        if source.is_dir():
+            place.mkdir()
+        else:
+            place.touch()
+        _bind(source, place, user, base, read_only=mount.read_only)
+        target = str(PurePosixPath(mount.target))
+        prepared.append(BindMount(str(place), target, mount.read_only))
+    return tuple(prepared)
+
+
+def _bind(
+    source: Path, place: Path, user: BoxUser, base: int, *, read_only: bool
+) -> None:
+    owner = source.stat()
+    attributes = syscalls.MOUNT_ATTR_NOSUID | syscalls.MOUNT_ATTR_NODEV
+    if read_only:
+        attributes |= syscalls.MOUNT_ATTR_RDONLY
+    users = [IdMap(owner.st_uid, base + user.uid, 1)]
+    groups = [IdMap(owner.st_gid, base + user.gid, 1)]
+    try:
+        with user_namespace(users, groups) as namespace:
+            syscalls.bind_mapped(source, place, namespace, attributes)
+    except OSError as error:
+        if error.errno == errno.EINVAL:
+            raise InvalidRequest(
+                f"{source} cannot be mounted: its file system has no id-mapped mounts "
+                "(network, FUSE and overlay file systems have none); copy it elsewhere"
+            ) from None
+        raise

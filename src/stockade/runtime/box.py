@@ -1,0 +1,146 @@
+"""One devbox on this machine, from nothing to nothing.
+
+Every step is a blocking call of a few milliseconds, to be made in a thread. The end of
+the init process is seen on `Box.pidfd`; `Box.reap` then tells how it ended.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import select
+import shutil
+import signal
+import struct
+import termios
+from dataclasses import dataclass
+from pathlib import Path
+
+from stockade.errors import Conflict
+from stockade.runtime import cgroups, prepare, record, removal, syscalls
+from stockade.runtime.console import ConsoleSocket
+from stockade.runtime.driver import Stdio
+from stockade.runtime.oci import OciDriver
+from stockade.runtime.prepare import BoxRequest
+
+
+@dataclass(frozen=True, slots=True)
+class BoxExit:
+    """How a devbox ended: 0-255 as a shell reports it, 128 + signal for a signal."""
+
+    status: int
+    oom_killed: bool
+
+
+class Box:
+    """A devbox and everything that belongs to it.
+
+    `prepare`, `create` (namespaces exist, nothing of the image has run), `start`, then
+    `wait` or `reap`, then `remove`. `remove` is right after any of them, also after one
+    that failed, and may be repeated. All calls are to be made in the mount namespace of
+    `prepare`.
+    """
+
+    def __init__(self, request: BoxRequest) -> None:
+        self._request = request
+        self._directory = request.directory
+        self._lock = -1
+        self._driver: OciDriver | None = None
+        self._exit: BoxExit | None = None
+        self._cgroup = ""
+        #: Descriptor of the init process; -1 before `create`. Readable once it ended.
+        self.pidfd = -1
+        #: Our end of the terminal; -1 without one.
+        self.terminal = -1
+        #: Limits that were asked for, or are usual, and cannot be enforced here.
+        self.warning: str | None = None
+
+    def prepare(self) -> None:
+        """Reserve ids, mount the root file system, write the bundle."""
+        self._directory.mkdir(mode=0o711, parents=True)
+        self._lock = removal.hold(self._directory)
+        made = prepare.prepare(self._request)
+        self._cgroup = made.cgroup
+        self._driver = OciDriver(
+            made.program, self._directory / "oci", cgroups=bool(made.cgroup)
+        )
+        self.warning = cgroups.detect().warning
+
+    def create(self, stdio: Stdio | None = None) -> int:
+        """Make the namespaces and the waiting init process; return its pid.
+
+        *stdio* goes to the process as it is; None for a spec with a terminal, whose end
+        is then in `terminal`.
+        """
+        driver, name = self._prepared(), self._request.spec.id
+        syscalls.become_subreaper()
+        if self._request.spec.terminal:
+            with ConsoleSocket(self._directory / "console") as console:
+                pid = driver.create(name, self._directory, console.path)
+                self.terminal = console.receive()
+        elif stdio is None:
+            raise Conflict("a devbox without a terminal needs stdin, stdout and stderr")
+        else:
+            pid = driver.create(name, self._directory, stdio)
+        self.pidfd = os.pidfd_open(pid)
+        return pid
+
+    def start(self) -> None:
+        """Let the command run."""
+        self._prepared().start(self._request.spec.id)
+
+    def wait(self) -> BoxExit:
+        """Block until the devbox has ended and say how."""
+        poll = select.poll()
+        poll.register(self.pidfd, select.POLLIN)
+        poll.poll()
+        ended = self.reap()
+        if ended is None:
+            raise Conflict("the init process ended and cannot be waited for")
+        return ended
+
+    def reap(self) -> BoxExit | None:
+        """Say how the devbox ended, without waiting; None while it runs."""
+        if self._exit is None and self.pidfd >= 0:
+            found = os.waitid(os.P_PIDFD, self.pidfd, os.WEXITED | os.WNOHANG)
+            if found is not None:
+                died = found.si_code != os.CLD_EXITED
+                status = found.si_status + (128 if died else 0)
+                kills = cgroups.detect().oom_kills(self._cgroup) if self._cgroup else 0
+                self._exit = BoxExit(status, oom_killed=kills > 0)
+        return self._exit
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to the init process, which hands it to the command."""
+        if self._exit is None and self.pidfd >= 0:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self.pidfd, number)
+
+    def resize(self, columns: int, rows: int) -> None:
+        """Tell the terminal its size."""
+        if self.terminal >= 0:
+            size = struct.pack("HHHH", rows, columns, 0, 0)
+            fcntl.ioctl(self.terminal, termios.TIOCSWINSZ, size)
+
+    def remove(self) -> None:
+        """End what runs and remove everything. Safe to repeat."""
+        if self.pidfd >= 0 and self._exit is None:
+            self.signal(signal.SIGKILL)
+            self.wait()
+        found = record.load(self._directory) if self._exit is not None else None
+        if found is not None:
+            # With the init process all others of its namespace have ended.
+            removal.dismantle(self._directory, found)
+            shutil.rmtree(self._directory)
+        else:
+            removal.remove(self._directory)
+        for descriptor in (self.pidfd, self.terminal, self._lock):
+            if descriptor >= 0:
+                os.close(descriptor)
+        self.pidfd = self.terminal = self._lock = -1
+
+    def _prepared(self) -> OciDriver:
+        if self._driver is None:
+            raise Conflict("the devbox is not prepared")
+        return self._driver

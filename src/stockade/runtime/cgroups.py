@@ -1,0 +1,139 @@
+"""Control groups: which limits this machine can enforce, and the end of a group.
+
+The OCI runtime makes the groups and writes the limits; here is what it has no command
+for. Version 2 is one tree, version 1 one tree for each controller.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+
+_ROOT = Path("/sys/fs/cgroup")
+_WANTED = ("cpu", "memory", "pids")
+_PATIENCE = 2.0
+
+
+class CgroupMode(Enum):
+    """How the machine mounts control groups."""
+
+    V1 = "v1"
+    V2 = "v2"
+    NONE = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class Cgroups:
+    """What the machine can limit. *limits* names controllers: cpu, memory, pids."""
+
+    mode: CgroupMode
+    limits: frozenset[str]
+    root: Path = _ROOT
+
+    @property
+    def warning(self) -> str | None:
+        """Say which limits are not enforced, if any."""
+        missing = [name for name in _WANTED if name not in self.limits]
+        if not missing:
+            return None
+        return f"limits that this machine cannot enforce: {', '.join(missing)}"
+
+    def directories(self, path: str) -> list[Path]:
+        """Return the directories that the group *path* has, if it exists."""
+        name = path.lstrip("/")
+        if self.mode is CgroupMode.V2:
+            candidates = [self.root / name]
+        else:
+            candidates = sorted(self.root.glob(f"*/{name}"))
+        # A directory that only looks like a group has none of the kernel's files.
+        return [place for place in candidates if _is_group(place)]
+
+    def processes(self, path: str) -> set[int]:
+        """Return the pids in the group *path* and below."""
+        found: set[int] = set()
+        for directory in self.directories(path):
+            for place in (directory, *_below(directory)):
+                with contextlib.suppress(OSError):
+                    lines = (place / "cgroup.procs").read_text().split()
+                    found.update(int(line) for line in lines)
+        return found
+
+    def kill(self, path: str) -> None:
+        """Kill all processes of the group *path* and below."""
+        for directory in self.directories(path):
+            with contextlib.suppress(OSError):
+                (directory / "cgroup.kill").write_text("1")
+        # Version 1 has no such file; what forked meanwhile is there the next time.
+        deadline = time.monotonic() + _PATIENCE
+        while (pids := self.processes(path)) and time.monotonic() < deadline:
+            for pid in pids:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            time.sleep(0.001)
+
+    def oom_kills(self, path: str) -> int:
+        """Return how many processes of the group died for want of memory."""
+        counts = [0]
+        for directory in self.directories(path):
+            for name in ("memory.events", "memory.oom_control"):
+                with contextlib.suppress(OSError):
+                    pairs = (directory / name).read_text().split()
+                    facts = dict(zip(pairs[::2], pairs[1::2], strict=False))
+                    counts.append(int(facts.get("oom_kill", 0)))
+        return max(counts)
+
+    def remove(self, path: str) -> None:
+        """Remove the directories of the empty group *path*, and those below."""
+        for directory in self.directories(path):
+            for place in (*_below(directory), directory):
+                _remove_directory(place)
+
+
+def detect(root: Path = _ROOT) -> Cgroups:
+    """Find out what the machine has, and may be written by us."""
+    unified = root / "cgroup.controllers"
+    if unified.is_file():
+        if not os.access(root, os.W_OK):
+            return Cgroups(CgroupMode.NONE, frozenset(), root)
+        controllers = set(unified.read_text().split())
+        return Cgroups(CgroupMode.V2, frozenset(controllers & set(_WANTED)), root)
+    found = {
+        name
+        for name in _WANTED
+        if (root / name / "cgroup.procs").is_file() and os.access(root / name, os.W_OK)
+    }
+    mode = CgroupMode.V1 if found else CgroupMode.NONE
+    return Cgroups(mode, frozenset(found), root)
+
+
+def _is_group(place: Path) -> bool:
+    return any((place / name).is_file() for name in ("cgroup.events", "tasks"))
+
+
+def _below(directory: Path) -> Iterator[Path]:
+    """Yield the groups below *directory*, the deepest first."""
+    for top, names, _ in os.walk(directory, topdown=False):
+        for name in names:
+            yield Path(top) / name
+
+
+def _remove_directory(place: Path) -> None:
+    """Remove one group; the last process may be some moments in leaving it."""
+    deadline = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            place.rmdir()
+        except FileNotFoundError:
+            return
+        except OSError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.001)
+        else:
+            return

@@ -1,0 +1,110 @@
+"""The root file system of a devbox: image layers below a disk of its own.
+
+Every mount is made in the mount namespace of the caller. One that called
+`enter_private_mounts` leaves nothing mounted, however it ends.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import stat
+from collections.abc import Sequence
+from pathlib import Path
+
+from stockade.errors import Unavailable
+from stockade.runtime import syscalls
+
+_UNIFIED = Path("/sys/fs/cgroup/unified")
+
+
+def enter_private_mounts() -> None:
+    """Give this thread, and what it starts, a mount namespace of its own.
+
+    Mounts of the machine still arrive, ours do not leave. crun refuses a machine whose
+    second cgroup hierarchy holds controllers, so that one goes out of its sight.
+    """
+    syscalls.unshare(syscalls.CLONE_NEWNS)
+    syscalls.mount(None, "/", None, syscalls.MS_REC | syscalls.MS_SLAVE)
+    controllers = _UNIFIED / "cgroup.controllers"
+    if controllers.is_file() and controllers.read_text().strip():
+        syscalls.unmount(_UNIFIED)
+        # crun makes a directory for the group here all the same; it goes with us.
+        syscalls.mount("tmpfs", _UNIFIED, "tmpfs", syscalls.MS_NODEV, "size=64k")
+
+
+def check_reachable(directory: Path) -> None:
+    """Refuse a directory that root of a devbox, nobody outside, cannot get to."""
+    for place in (directory, *directory.parents):
+        if not place.stat().st_mode & stat.S_IXOTH:
+            raise Unavailable(
+                f"devboxes cannot be reached below {place}: its mode lets only its owner "
+                f"pass; `chmod o+x {place}`, or set another run_dir"
+            )
+
+
+def mount_root(
+    directory: Path, disk: Path, layers: Sequence[Path], user_namespace: int, base: int
+) -> Path:
+    """Mount *layers* (lowest first) below *disk* at *directory*/rootfs and return it."""
+    root, upper = directory / "rootfs", directory / "disk"
+    lowers = [directory / "layers" / str(n) for n, _ in enumerate(layers)]
+    for place in (root, upper, *lowers):
+        place.mkdir(parents=True, exist_ok=True)
+    for place in (disk / "upper", disk / "work"):
+        place.mkdir(mode=0o755, parents=True, exist_ok=True)
+    with contextlib.ExitStack() as stack:
+        for source, place in zip((disk, *layers), (upper, *lowers), strict=True):
+            _bind(source, place, user_namespace)
+            # Overlay keeps private copies: the helper mounts go at once.
+            stack.callback(syscalls.unmount, place)
+        top = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        stack.callback(os.close, top)
+        _mount_overlay(root, f"/proc/self/fd/{top}", len(layers), base)
+    return root
+
+
+def _mount_overlay(root: Path, top: str, layers: int, base: int) -> None:
+    """Mount by way of the descriptor *top*: short paths, no characters to escape."""
+    lowers = ":".join(f"{top}/layers/{n}" for n in reversed(range(layers)))
+    disk = f"upperdir={top}/disk/upper,workdir={top}/disk/work"
+    try:
+        # Overlay acts as whoever mounted it, so that must be somebody the maps know.
+        with syscalls.files_owned_by(base):
+            # Devices in an image must not become devices of the machine.
+            options = f"lowerdir={lowers},{disk}"
+            syscalls.mount("overlay", root, "overlay", syscalls.MS_NODEV, options)
+    except OSError as error:
+        raise Unavailable(
+            f"cannot mount an overlay at {root}: {error.strerror}"
+        ) from None
+
+
+def _bind(source: Path, place: Path, user_namespace: int) -> None:
+    try:
+        syscalls.bind_mapped(source, place, user_namespace)
+    except OSError as error:
+        if error.errno in (errno.EINVAL, errno.ENOSYS, errno.EPERM):
+            raise Unavailable(
+                f"{source} is on a file system, or this a kernel, without id-mapped "
+                "mounts: put data_dir on ext4, xfs or btrfs, with Linux 5.19 or later"
+            ) from None
+        raise
+
+
+def unmount_all(directory: Path) -> None:
+    """Unmount whatever is still mounted below *directory*, in this namespace."""
+    prefix = f"{directory}/"
+    table = Path("/proc/self/mountinfo").read_text(errors="surrogateescape")
+    points = (line.split(" ")[4] for line in table.splitlines())
+    ours = [point for point in points if _unescaped(point).startswith(prefix)]
+    for point in reversed(ours):
+        with contextlib.suppress(OSError):
+            syscalls.unmount(_unescaped(point))
+
+
+def _unescaped(point: str) -> str:
+    for code, character in (("040", " "), ("011", "\t"), ("012", "\n"), ("134", "\\")):
+        point = point.replace(f"\\{code}", character)
+    return point
