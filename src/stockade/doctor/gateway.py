@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 from stockade.doctor.check import Check, Machine, install_command
 from stockade.errors import StockadeError
-from stockade.host import links, netns, nft
+from stockade.host import links, netns, nft, routing
 from stockade.host.netns import Netns
 from stockade.host.ruleset import render_base
 from stockade.host.slots import Slot
@@ -40,7 +40,7 @@ def _try(gateway: Netns, devbox: Netns, machine: Machine) -> Iterator[Check]:
         ),
         (
             "policy routing",
-            lambda: links.route_to_sockets(gateway),
+            lambda: routing.establish(gateway),
             "boot a kernel with CONFIG_IP_MULTIPLE_TABLES and IPv6",
         ),
         (
