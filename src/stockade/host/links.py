@@ -1,7 +1,7 @@
 """Interfaces, addresses, routes and neighbours, by pyroute2.
 
-pyroute2 is imported inside the functions: its import takes 0.15 s, its package file imports
-all of it, and most commands never attach a devbox.
+pyroute2 is imported inside the functions: its import takes 0.15 s, its package file
+imports all of it, and most commands never attach a devbox.
 """
 
 from __future__ import annotations
@@ -10,49 +10,20 @@ import errno
 import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 from stockade.errors import EnforcementError
 from stockade.host.netns import Netns
-from stockade.host.ruleset import MARK
 from stockade.host.slots import DEVBOX_INTERFACE, Slot
 
-#: The routing table that delivers marked packets to the gateway's sockets.
-DELIVERY_TABLE = 100
-# After the local table (0), before the main one (32766).
-_DELIVERY_PRIORITY = 100
-_LOOPBACK = 1
-_MAIN_TABLE = 254
-_LOCAL_TABLE = 255
-_FAMILIES = ((socket.AF_INET, 4, "0.0.0.0/0"), (socket.AF_INET6, 6, "::/0"))
-# Duplicate address detection would make an address unusable for a second or two, and there
-# is nobody else on the link (linux/if_addr.h).
+#: The index of lo, in every namespace.
+LOOPBACK = 1
+# Duplicate address detection would make an address unusable for a second or two, and
+# there is nobody else on the link (linux/if_addr.h).
 _IFA_F_NODAD = 0x02
-# Segments of one TCP stream cross a veth unsegmented (TSO), so a larger MTU gains nothing
-# but datagrams that real networks do not carry.
+# Segments of one TCP stream cross a veth unsegmented (TSO), so a larger MTU gains
+# nothing but datagrams that real networks do not carry.
 _MTU = 1500
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class PolicyRule:
-    """One `ip rule`, reduced to what decides."""
-
-    version: int
-    priority: int
-    mark: int
-    table: int
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class Route:
-    """One route outside the local table, reduced to what decides."""
-
-    version: int
-    table: int
-    destination: str
-    interface: str
-    local: bool
 
 
 @contextmanager
@@ -74,32 +45,20 @@ def rtnetlink(netns: Netns) -> Iterator[Any]:
         ) from error
 
 
-def route_to_sockets(netns: Netns) -> None:
-    """Bring lo up and deliver marked packets locally. Doing it twice changes nothing."""
-    with rtnetlink(netns) as ip:
-        ip.link("set", index=_LOOPBACK, state="up")
-        for family, _, everything in _FAMILIES:
-            with _ignoring(errno.EEXIST):
-                ip.rule(
-                    "add",
-                    family=family,
-                    priority=_DELIVERY_PRIORITY,
-                    fwmark=MARK,
-                    table=DELIVERY_TABLE,
-                )
-            ip.route(
-                "replace",
-                family=family,
-                dst=everything,
-                type="local",
-                scope="host" if family == socket.AF_INET else "universe",
-                oif=_LOOPBACK,
-                table=DELIVERY_TABLE,
-            )
+@contextmanager
+def ignoring(code: int) -> Iterator[None]:
+    """Pass over the kernel's error *code*: what was asked for is so already."""
+    from pyroute2 import NetlinkError
+
+    try:
+        yield
+    except NetlinkError as error:
+        if error.code != code:
+            raise
 
 
 def connect(gateway: Netns, devbox: Netns, slot: Slot) -> None:
-    """Make the veth pair of *slot*, an end directly in each namespace, and bring it up."""
+    """Make the veth pair of *slot*, each end in its namespace, and bring it up."""
     with rtnetlink(gateway) as ip, rtnetlink(devbox) as box:
         ip.link(
             "add",
@@ -121,7 +80,7 @@ def connect(gateway: Netns, devbox: Netns, slot: Slot) -> None:
 
 def disconnect(gateway: Netns, slot: Slot) -> None:
     """Remove the veth pair of *slot*, if it is there: it goes with the devbox, too."""
-    with rtnetlink(gateway) as ip, _ignoring(errno.ENODEV):
+    with rtnetlink(gateway) as ip, ignoring(errno.ENODEV):
         ip.link("del", index=slot.interface_index)
 
 
@@ -136,7 +95,7 @@ def _configure_gateway(ip: Any, slot: Slot) -> None:
 
 def _configure_devbox(ip: Any, slot: Slot) -> None:
     index = ip.link_lookup(ifname=DEVBOX_INTERFACE)[0]
-    ip.link("set", index=_LOOPBACK, state="up")
+    ip.link("set", index=LOOPBACK, state="up")
     ip.addr("add", index=index, address=str(slot.devbox4), prefixlen=31)
     _add_address6(ip, index, str(slot.devbox6))
     ip.link("set", index=index, state="up")
@@ -169,14 +128,3 @@ def _add_neighbours(ip: Any, index: int, addresses: Sequence[Any], mac: str) -> 
             lladdr=mac,
             nud="permanent",
         )
-
-
-@contextmanager
-def _ignoring(code: int) -> Iterator[None]:
-    from pyroute2 import NetlinkError
-
-    try:
-        yield
-    except NetlinkError as error:
-        if error.code != code:
-            raise

@@ -1,18 +1,18 @@
 """Network namespaces held by file descriptor.
 
-They have no name and no mount: a namespace lives as long as somebody holds a descriptor of
-it, a socket made in it, or runs in it. When the last holder dies, killed or not, the kernel
-takes away the namespace, its interfaces and their peers, and nothing is left to sweep.
+They have no name and no mount: a namespace lives as long as somebody holds a descriptor
+of it, a socket made in it, or runs in it. When the last holder dies, killed or not, the
+kernel takes away the namespace, its interfaces and their peers, and nothing is left to
+sweep.
 """
 
 from __future__ import annotations
 
 import ctypes
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from pathlib import Path
 
 from stockade.errors import EnforcementError
 
@@ -32,8 +32,8 @@ class Netns:
     def entered(self) -> Iterator[None]:
         """Run a block of this thread inside the namespace.
 
-        Other threads are not moved. The block must not await: the event loop would serve
-        other tasks in here. Sockets made inside belong to the namespace for good.
+        Other threads are not moved. The block must not await: the event loop would
+        serve other tasks in here. Sockets made inside belong to the namespace for good.
         """
         before = os.open(_OWN, os.O_RDONLY | os.O_CLOEXEC)
         try:
@@ -82,32 +82,6 @@ def of_process(pid: int) -> Netns:
         raise EnforcementError(
             f"process {pid} has no network namespace to attach to: {error.strerror}"
         ) from None
-
-
-def write_sysctls(values: Mapping[str, str]) -> None:
-    """Set `net.*` values of the namespace this thread is in; keys are paths below it."""
-    for key, value in values.items():
-        try:
-            _sysctl(key).write_text(value, encoding="ascii")
-        except OSError as error:
-            raise EnforcementError(
-                f"cannot set /proc/sys/net/{key} to {value}: {error.strerror}"
-            ) from None
-
-
-def wrong_sysctls(values: Mapping[str, str]) -> list[str]:
-    """Say which of *values* the namespace this thread is in does not have."""
-    wrong = []
-    for key, value in values.items():
-        found = _sysctl(key).read_text(encoding="ascii").strip()
-        if found != value:
-            wrong.append(f"/proc/sys/net/{key} is {found}, not {value}")
-    return wrong
-
-
-def _sysctl(key: str) -> Path:
-    # The kernel shows each thread the values of its own network namespace here.
-    return Path("/proc/sys/net") / key
 
 
 def _setns(fd: int) -> None:

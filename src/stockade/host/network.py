@@ -2,8 +2,8 @@
 
 Order is what protects: a slot's addresses are known to the ruleset before its interface
 exists, and are forgotten after it is gone. There is no moment at which a devbox has an
-interface and the gateway namespace has no rule for it; and without rules it reaches nothing
-either, since nothing is routed.
+interface and the gateway namespace has no rule for it; and without rules it reaches
+nothing either, since nothing is routed.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import threading
 from collections.abc import Mapping
 
 from stockade.errors import EnforcementError
-from stockade.host import links, netns, nft, ruleset
+from stockade.host import links, netns, nft, readback, routing, ruleset, sysctls
 from stockade.host.netns import Netns
 from stockade.host.slots import Slot
 from stockade.host.sockets import GatewaySockets, open_gateway_sockets
@@ -29,6 +29,8 @@ class GatewayNetwork:
         self._netns: Netns | None = None
         self._sockets: GatewaySockets | None = None
         self._slots: set[Slot] = set()
+        # How libnftables lists the ruleset when it is what we wrote.
+        self._baseline: tuple[str, ...] = ()
         self._lock = threading.RLock()
 
     @property
@@ -53,9 +55,10 @@ class GatewayNetwork:
             self._netns = netns.create()
             try:
                 with self._netns.entered():
-                    netns.write_sysctls(GATEWAY_SYSCTLS)
+                    sysctls.write(sysctls.GATEWAY)
                     nft.apply(ruleset.render_base())
-                links.route_to_sockets(self._netns)
+                    self._baseline = readback.without_slots(nft.ruleset())
+                routing.establish(self._netns)
                 self._sockets = open_gateway_sockets(self._netns)
             except BaseException:
                 self.stop()
@@ -86,7 +89,7 @@ class GatewayNetwork:
                 with self.netns.entered():
                     nft.apply(ruleset.render_slot(slot))
                 with devbox.entered():
-                    netns.write_sysctls(DEVBOX_SYSCTLS)
+                    sysctls.write(sysctls.DEVBOX)
                 links.connect(self.netns, devbox, slot)
             except BaseException:
                 self.detach(slot)
@@ -107,61 +110,30 @@ class GatewayNetwork:
         with self._lock, self.netns.entered():
             return nft.counters(ruleset.TABLE)
 
+    def verify(self) -> list[str]:
+        """What keeps enforcement from being proven, a sentence each; empty if nothing.
 
-GATEWAY_SYSCTLS: Mapping[str, str] = {
-    # A new namespace may start with the values of the machine, which may be a router.
-    "ipv4/ip_forward": "0",
-    "ipv6/conf/all/forwarding": "0",
-    **{
-        f"ipv4/conf/{which}/{key}": value
-        for which in ("all", "default")
-        for key, value in {
-            "rp_filter": "1",
-            "forwarding": "0",
-            "accept_redirects": "0",
-            "secure_redirects": "0",
-            "send_redirects": "0",
-            "accept_source_route": "0",
-            "accept_local": "0",
-            "route_localnet": "0",
-            "proxy_arp": "0",
-            "arp_ignore": "8",
-            "arp_announce": "2",
-            "src_valid_mark": "0",
-        }.items()
-    },
-    **{
-        f"ipv6/conf/{which}/{key}": value
-        for which in ("all", "default")
-        for key, value in {
-            "disable_ipv6": "0",
-            "accept_ra": "0",
-            "accept_redirects": "0",
-            "accept_source_route": "-1",
-            "autoconf": "0",
-            "dad_transmits": "0",
-            "proxy_ndp": "0",
-        }.items()
-    },
-    "ipv6/conf/default/forwarding": "0",
-    "ipv6/conf/default/addr_gen_mode": "1",
-    # One error a millisecond to each devbox: clients must see refusals, always.
-    "ipv4/icmp_ratelimit": "1",
-    "ipv6/icmp/ratelimit": "1",
-}
+        Reads the ruleset, the routing and the kernel settings back from the kernel.
+        """
+        with self._lock:
+            slots = frozenset(self._slots)
+            try:
+                with self.netns.entered():
+                    found = readback.problems(nft.ruleset(), self._baseline, slots)
+                    found += sysctls.problems(sysctls.GATEWAY)
+                return found + routing.problems(routing.observe(self.netns), slots)
+            except (EnforcementError, OSError) as error:
+                return [f"the gateway namespace cannot be read back: {error}"]
 
-DEVBOX_SYSCTLS: Mapping[str, str] = {
-    "ipv4/ping_group_range": "1\t0",
-    **{
-        f"ipv6/conf/{which}/{key}": value
-        for which in ("all", "default")
-        for key, value in {
-            "disable_ipv6": "0",
-            "accept_ra": "0",
-            "accept_redirects": "0",
-            "autoconf": "0",
-            "dad_transmits": "0",
-        }.items()
-    },
-    "ipv6/conf/default/addr_gen_mode": "1",
-}
+    def repair(self) -> None:
+        """Bring back what `verify` misses; the ruleset in one transaction, never open.
+
+        Raises `EnforcementError` if that does not succeed. The counters start anew.
+        """
+        with self._lock:
+            with self.netns.entered():
+                nft.apply(ruleset.render_all(self._slots))
+                sysctls.write(sysctls.GATEWAY)
+            routing.repair(self.netns, self._slots)
+            if left := self.verify():
+                raise EnforcementError(f"the gateway cannot be repaired: {left[0]}")

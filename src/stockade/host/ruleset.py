@@ -1,8 +1,8 @@
 """The nftables ruleset of the gateway namespace, as text.
 
-It delivers a devbox's packets to the gateway's sockets or refuses them; it decides nothing
-about names. There is no forwarding and no connection tracking: without this ruleset, and
-with an empty one, nothing leaves a devbox either, for there is no route.
+It delivers a devbox's packets to the gateway's sockets or refuses them; it decides
+nothing about names. There is no forwarding and no connection tracking: without this
+ruleset, and with an empty one, nothing leaves a devbox either, for there is no route.
 
 What varies with devboxes is in sets, so the number of rules does not grow with them.
 """
@@ -23,7 +23,7 @@ from stockade.host.slots import (
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """Where the gateway listens in its namespace; devboxes cannot address these ports."""
+    """Where the gateway listens; devboxes cannot address these ports directly."""
 
     tcp: int = 15001
     udp: int = 15002
@@ -36,8 +36,8 @@ class Ports:
 
 PORTS = Ports()
 TABLE = "stockade"
-#: What routes a packet to the gateway's sockets (`ip rule fwmark`). The ruleset clears the
-#: mark of each packet that comes in before it sets its own.
+#: What routes a packet to the gateway's sockets (`ip rule fwmark`). The ruleset clears
+#: the mark of each packet that comes in before it sets its own.
 MARK = 1
 #: The named counters of the ruleset.
 COUNTERS = ("spoofed", "multicast", "rejected", "forwarded")
@@ -48,7 +48,7 @@ table inet {TABLE} {{
 	counter spoofed {{ }}
 	# Dropped: group traffic, such as the MLD reports every kernel sends.
 	counter multicast {{ }}
-	# Refused with an ICMP error.
+	# Refused, and told so.
 	counter rejected {{ }}
 	# Never counts: nothing is forwarded, and packets that tried would show here.
 	counter forwarded {{ }}
@@ -95,13 +95,17 @@ table inet {TABLE} {{
 		goto refuse
 	}}
 
+	# TCP gets a reset: an ICMP error that meets a socket still inside connect() is
+	# lost, and the client hangs for a second.
 	chain refuse {{
-		counter name rejected reject with icmpx admin-prohibited
+		counter name rejected
+		meta l4proto tcp reject with tcp reset
+		reject with icmpx admin-prohibited
 	}}
 
 	chain input {{
 		type filter hook input priority filter; policy drop;
-		iifname "{INTERFACE_PREFIX}*" meta mark {MARK} meta l4proto {{ tcp, udp }} accept
+		iifname "{INTERFACE_PREFIX}*" meta mark {MARK} accept
 		udp dport {PORTS.dns} iifname . ip daddr @services4 accept
 		udp dport {PORTS.dns} iifname . ip6 daddr @services6 accept
 	}}
@@ -122,8 +126,7 @@ def render_base() -> str:
 def render_slot(slot: Slot) -> str:
     """What lets *slot* in. Doing it twice changes nothing."""
     return "".join(
-        f"add element inet {TABLE} {name} {{ {interface} . {address} }}\n"
-        for name, interface, address in _elements(slot)
+        f"add element inet {TABLE} {element}\n" for element in _element_texts(slot)
     )
 
 
@@ -131,18 +134,17 @@ def render_slot_removed(slot: Slot) -> str:
     """What shuts *slot* out, whether it was let in or not."""
     # Deleting what is not there would fail, and with it the whole transaction.
     return render_slot(slot) + "".join(
-        f"delete element inet {TABLE} {name} {{ {interface} . {address} }}\n"
-        for name, interface, address in _elements(slot)
+        f"delete element inet {TABLE} {element}\n" for element in _element_texts(slot)
     )
 
 
 def render_all(slots: Iterable[Slot]) -> str:
-    """Everything, replacing whatever is there: for one transaction without an open moment."""
+    """Everything, replacing whatever is there."""
     return "flush ruleset\n" + _BASE + "".join(map(render_slot, sorted(slots)))
 
 
 def expected(slots: Iterable[Slot]) -> Mapping[str, frozenset[tuple[str, str]]]:
-    """The (interface, address) pairs that each set must hold for *slots*, no more, no less."""
+    """The (interface, address) pairs each set must hold for *slots*, and no others."""
     sets: dict[str, set[tuple[str, str]]] = {
         name: set() for name in ("sources4", "sources6", "services4", "services6")
     }
@@ -158,4 +160,11 @@ def _elements(slot: Slot) -> tuple[tuple[str, str, str], ...]:
         ("sources6", slot.interface, str(slot.devbox6)),
         ("services4", slot.interface, str(slot.gateway4)),
         ("services6", slot.interface, str(slot.gateway6)),
+    )
+
+
+def _element_texts(slot: Slot) -> tuple[str, ...]:
+    return tuple(
+        f"{name} {{ {interface} . {address} }}"
+        for name, interface, address in _elements(slot)
     )

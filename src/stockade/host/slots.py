@@ -1,10 +1,11 @@
 """Slots: the network positions that devboxes are handed, and hand back.
 
-A slot is an index; everything else follows from it, so that nothing has to be stored. Each
-slot is a veth pair with two addresses of each family: one for the gateway, one for the
-devbox. The networks are ours by choice: 100.127.0.0/16 is the upper end of the shared
-address space (RFC 6598), fd53:746f:636b::/112 is a unique local prefix (RFC 4193). They
-exist in the gateway namespace and in devboxes only, so they cannot clash with the uplink's.
+A slot is an index; everything else follows from it, so that nothing has to be stored.
+Each slot is a veth pair with two addresses of each family: one for the gateway, one for
+the devbox. The networks are ours by choice: 100.127.0.0/16 is the upper end of the
+shared address space (RFC 6598), fd53:746f:636b::/112 is a unique local prefix (RFC
+4193). They exist in the gateway namespace and in devboxes only, so they cannot clash
+with the uplink's.
 """
 
 from __future__ import annotations
@@ -17,12 +18,14 @@ SLOT_NETWORK6 = IPv6Network("fd53:746f:636b::/112")
 #: Where denied names point to: an address of no slot, which the gateway answers for.
 SINKHOLE4 = IPv4Address("100.127.255.254")
 MAX_INDEX = 32_000
-#: The name of a slot's interface in the gateway namespace starts so; the ruleset relies on it.
+#: The name of a slot's interface in the gateway namespace starts so; the ruleset relies
+#: on it.
 INTERFACE_PREFIX = "sb"
 #: The interface of a devbox, as it sees it.
 DEVBOX_INTERFACE = "eth0"
 
-# Below are lo and the interfaces that some kernels put into each new namespace (tunl0, sit0).
+# Below are lo and the interfaces that some kernels put into each new namespace (tunl0,
+# sit0).
 _FIRST_INTERFACE_INDEX = 1_000
 
 
@@ -83,7 +86,8 @@ class Slot:
 
     @property
     def _offset(self) -> int:
-        # The first pair stays unused: its lower address is the one of the network itself.
+        # The first pair stays unused: its lower address is the one of the network
+        # itself.
         return 2 * (self.index + 1)
 
     def _mac(self, side: int) -> str:

@@ -1,8 +1,8 @@
 """The gateway's sockets, made inside the gateway namespace.
 
-A socket belongs to the namespace it was made in, whoever holds it. So the gateway process,
-which runs in the uplink namespace and needs no privilege, inherits these and serves devboxes
-with them, while everything it opens itself leaves by the uplink.
+A socket belongs to the namespace it was made in, whoever holds it. So the gateway
+process, which runs in the uplink namespace and needs no privilege, inherits these and
+serves devboxes with them, while everything it opens itself leaves by the uplink.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ IPV6_RECVORIGDSTADDR = 74
 IPV6_TRANSPARENT = 75
 
 _BACKLOG = 4_096
-# Bursts of datagrams from many devboxes meet in one socket. The kernel caps this at
-# net.core.rmem_max, which only a privileged process may exceed.
+# Bursts of datagrams from many devboxes meet in one socket. Only a privileged process may
+# go beyond net.core.rmem_max.
 _DATAGRAM_BUFFER = 4 * 1024**2
 _SO_RCVBUFFORCE = 33
 
@@ -36,11 +36,11 @@ _SO_RCVBUFFORCE = 33
 class GatewaySockets:
     """All sockets of one gateway, non-blocking.
 
-    `getsockname()` of a connection accepted from `tcp4`, `tcp6`, `dnstcp4` or `dnstcp6` is
-    the original destination. `udp*` and `dnsx*` tell it for each datagram in a control
-    message (`IP_ORIGDSTADDR`, `IPV6_ORIGDSTADDR`). `dns*` receive the questions sent to the
-    devbox's own gateway address. `raw*` take whole packets, IP header included, with any
-    source address.
+    `getsockname()` of a connection accepted from `tcp4`, `tcp6`, `dnstcp4` or `dnstcp6`
+    is the original destination. `udp*` and `dnsx*` tell it for each datagram in a
+    control message (`IP_ORIGDSTADDR`, `IPV6_ORIGDSTADDR`). `dns*` receive the questions
+    sent to the devbox's own gateway address. `raw*` take whole packets, IP header
+    included, with any source address.
     """
 
     tcp4: socket.socket
@@ -132,12 +132,19 @@ def _bound(
         elif transparent:
             sock.setsockopt(socket.IPPROTO_IP, IP_TRANSPARENT, 1)
         if kind == socket.SOCK_DGRAM:
-            sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _DATAGRAM_BUFFER)
-        sock.bind(("::" if family == socket.AF_INET6 else "0.0.0.0", port))  # noqa: S104
+            _enlarge(sock)
+        sock.bind(("", port))
     except BaseException:
         sock.close()
         raise
     return sock
+
+
+def _enlarge(sock: socket.socket) -> None:
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _DATAGRAM_BUFFER)
+    except PermissionError:  # root of a user namespace only
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _DATAGRAM_BUFFER)
 
 
 def _raw(family: socket.AddressFamily) -> socket.socket:

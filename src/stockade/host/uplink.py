@@ -1,0 +1,143 @@
+"""What the gateway must know of the uplink namespace: its own addresses, its resolvers.
+
+Both are asked anew each time: addresses and resolvers change while a gateway runs.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+import struct
+from contextlib import suppress
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from pathlib import Path
+
+Address = IPv4Address | IPv6Address
+
+RESOLV_CONF = Path("/etc/resolv.conf")
+_MAX_RESOLVERS = 3  # MAXNS of resolv.conf(5)
+
+# linux/netlink.h and linux/rtnetlink.h
+_NLMSG_ERROR = 2
+_NLM_F_REQUEST = 1
+_RTM_NEWROUTE, _RTM_GETROUTE = 24, 26
+_RTA_DST = 1
+_RTN_UNICAST = 1
+_HEADER = struct.Struct("=IHHII")
+_ROUTE = struct.Struct("=BBBBBBBBI")
+_ATTRIBUTE = struct.Struct("=HH")
+_ERROR = struct.Struct("=i")
+# There is no way there, so it is not this machine; the dial fails by itself.
+_UNREACHABLE = frozenset({errno.ENETUNREACH, errno.EHOSTUNREACH})
+
+
+class HostUplink:
+    """The uplink as this process sees it: it must live in the uplink namespace.
+
+    `start` opens the one netlink socket, which belongs to the namespace of the thread
+    that calls it. Calls may come from one thread at a time.
+    """
+
+    def __init__(self, resolv_conf: Path = RESOLV_CONF) -> None:
+        self._resolv_conf = resolv_conf
+        self._netlink: socket.socket | None = None
+        self._sequence = 0
+        self._resolvers: tuple[Address, ...] = ()
+        self._read: tuple[int, int, int] | None = None
+
+    def start(self) -> None:
+        """Open the netlink socket."""
+        self._netlink = socket.socket(
+            socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE
+        )
+        self._netlink.connect((0, 0))  # so that only the kernel can answer
+
+    def stop(self) -> None:
+        """Close the netlink socket. May be called twice."""
+        if self._netlink is not None:
+            self._netlink.close()
+            self._netlink = None
+
+    def is_host_address(self, address: Address) -> bool:
+        """Whether a packet to *address* would end on this machine or reach a group.
+
+        Asks the kernel's routing table (microseconds). Whatever is not a clear answer
+        counts as yes, since what this machine serves is no devbox's business.
+        """
+        if self._netlink is None or address.is_unspecified:
+            return True  # connect() takes the unspecified address for loopback
+        if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
+            address = address.ipv4_mapped
+        self._sequence = (self._sequence + 1) & 0xFFFFFFFF
+        try:
+            self._netlink.send(render_route_query(address, self._sequence))
+            while True:
+                answer = self._netlink.recv(4096, socket.MSG_DONTWAIT)
+                verdict = parse_route_answer(answer, self._sequence)
+                if verdict is not None:
+                    return verdict
+        except OSError:
+            return True
+
+    def resolvers(self) -> tuple[Address, ...]:
+        """The uplink's resolvers, in the order in which to ask them."""
+        try:
+            status = self._resolv_conf.stat()
+            version = (status.st_ino, status.st_mtime_ns, status.st_size)
+        except OSError:
+            return ()
+        if version != self._read:
+            self._resolvers, self._read = resolvers(self._resolv_conf), version
+        return self._resolvers
+
+
+def resolvers(path: Path = RESOLV_CONF) -> tuple[Address, ...]:
+    """The resolvers that *path* names; none if it cannot be read."""
+    try:
+        text = path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ()
+    return parse_resolv_conf(text)
+
+
+def parse_resolv_conf(text: str) -> tuple[Address, ...]:
+    """Read the `nameserver` lines, up to the three that the C library uses, too.
+
+    A line that is not an address is passed over, as the C library does.
+    """
+    found: list[Address] = []
+    for line in text.splitlines():
+        words = line.split()
+        if len(words) >= 2 and words[0] == "nameserver":
+            with suppress(ValueError):
+                found.append(ip_address(words[1]))
+    return tuple(found[:_MAX_RESOLVERS])
+
+
+def render_route_query(address: Address, sequence: int) -> bytes:
+    """The netlink message that asks the kernel how it would route to *address*."""
+    family = socket.AF_INET if address.version == 4 else socket.AF_INET6
+    packed = address.packed
+    body = _ROUTE.pack(family, 8 * len(packed), 0, 0, 0, 0, 0, 0, 0)
+    body += _ATTRIBUTE.pack(_ATTRIBUTE.size + len(packed), _RTA_DST) + packed
+    length = _HEADER.size + len(body)
+    return _HEADER.pack(length, _RTM_GETROUTE, _NLM_F_REQUEST, sequence, 0) + body
+
+
+def parse_route_answer(answer: bytes, sequence: int) -> bool | None:
+    """Whether *answer* says the address is this machine's or a group's.
+
+    None: it answers another question. Any doubt counts as yes.
+    """
+    if len(answer) < _HEADER.size + _ROUTE.size:
+        return True
+    _, kind, _, found, _ = _HEADER.unpack_from(answer)
+    if found != sequence:
+        return None
+    if kind == _NLMSG_ERROR:
+        (code,) = _ERROR.unpack_from(answer, _HEADER.size)
+        return -code not in _UNREACHABLE
+    if kind != _RTM_NEWROUTE:
+        return True
+    route_type: int = _ROUTE.unpack_from(answer, _HEADER.size)[7]
+    return route_type != _RTN_UNICAST
