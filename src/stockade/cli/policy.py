@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import asdict, dataclass
 from ipaddress import ip_address
 from pathlib import Path
@@ -12,6 +13,7 @@ import click
 
 from stockade.cli.lint import Finding, Severity
 from stockade.cli.lint_file import lint_file
+from stockade.config import Settings, load_settings
 from stockade.errors import HostnameError, InvalidRequest
 from stockade.names import HostPattern
 from stockade.policy.decide import (
@@ -91,10 +93,11 @@ def test(
     transport = Transport.UDP if udp else Transport.TCP
     try:
         compiled = CompiledPolicy(load_policy(path))
+        guardrails = _guardrails(load_settings(os.environ))
         asked = [parse_target(text, transport) for text in targets]
     except InvalidRequest as error:
         raise Refused(str(error)) from None
-    decisions = [(target, judge(compiled, target.flow)) for target in asked]
+    decisions = [(target, judge(compiled, guardrails, target.flow)) for target in asked]
     for target, decision in decisions:
         click.echo(_json(target, decision) if as_json else _line(target, decision))
     if not all(decision.allowed for _, decision in decisions):
@@ -138,17 +141,21 @@ def _split(text: str) -> tuple[str, int]:
     return url.hostname, port
 
 
-def judge(compiled: CompiledPolicy, flow: Flow) -> Decision:
+def judge(compiled: CompiledPolicy, guardrails: Guardrails, flow: Flow) -> Decision:
     """Decide *flow* as the gateway would, as far as no network is needed to know.
 
-    What an allowed name resolves to, and the operator's own guardrails, are not known
-    here; both can only deny more.
+    What an allowed name resolves to, and which addresses are the machine's own, is not
+    known here; both can only deny more.
     """
-    decision = decide(compiled, Guardrails(), flow)
+    decision = decide(compiled, guardrails, flow)
     by_name = decision.reason is Reason.ALLOWED_HOSTNAME
     if by_name and flow.transport is Transport.UDP and flow.port == HTTPS:
         return deny(Reason.QUIC)
     return decision
+
+
+def _guardrails(settings: Settings) -> Guardrails:
+    return Guardrails.parse(settings.open_private_cidrs, settings.deny_cidrs)
 
 
 def _line(target: Target, decision: Decision) -> str:

@@ -104,7 +104,7 @@ def diagnose(settings: Settings) -> Iterator[Check]:
     yield check_seccomp(machine)
     yield check_cgroups(machine)
     yield check_program(machine, settings.runtime)
-    yield check_program(machine, "catatonit", "tini")
+    yield check_program(machine, "catatonit", "tini-static")
     yield check_program(machine, "mmdebstrap", required=False)
     if root.ok:
         yield from check_gateway(machine)

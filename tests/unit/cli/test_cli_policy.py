@@ -99,6 +99,16 @@ def test_udp_is_asked_for_by_name(file: Path) -> None:
     assert "quic" in quic.output
 
 
+def test_the_operators_guardrails_hold(file: Path) -> None:
+    argv = ["test", "--policy", str(file), "203.0.113.9"]
+    environ = {"STOCKADE_DENY_CIDRS": "203.0.113.0/28"}
+    result = CliRunner().invoke(policy, argv, env=environ)
+    assert result.exit_code == 1
+    assert "guardrail_operator" in result.output
+    environ = {"STOCKADE_DENY_CIDRS": "nonsense"}
+    assert CliRunner().invoke(policy, argv, env=environ).exit_code == 2
+
+
 @pytest.mark.parametrize(
     "target",
     [
