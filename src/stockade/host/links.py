@@ -18,6 +18,7 @@ from stockade.host.slots import DEVBOX_INTERFACE, Slot
 
 #: The index of lo, in every namespace.
 LOOPBACK = 1
+IFF_UP = 1
 # Duplicate address detection would make an address unusable for a second or two, and
 # there is nobody else on the link (linux/if_addr.h).
 _IFA_F_NODAD = 0x02
@@ -39,7 +40,7 @@ def rtnetlink(netns: Netns) -> Iterator[Any]:
             channel = IPRoute()
         with channel:
             yield channel
-    except NetlinkError as error:
+    except (NetlinkError, OSError) as error:
         raise EnforcementError(
             f"the kernel refused a network change: {error}"
         ) from error
@@ -60,6 +61,7 @@ def ignoring(code: int) -> Iterator[None]:
 def connect(gateway: Netns, devbox: Netns, slot: Slot) -> None:
     """Make the veth pair of *slot*, each end in its namespace, and bring it up."""
     with rtnetlink(gateway) as ip, rtnetlink(devbox) as box:
+        _refuse_other_ways(box)
         ip.link(
             "add",
             kind="veth",
@@ -82,6 +84,15 @@ def disconnect(gateway: Netns, slot: Slot) -> None:
     """Remove the veth pair of *slot*, if it is there: it goes with the devbox, too."""
     with rtnetlink(gateway) as ip, ignoring(errno.ENODEV):
         ip.link("del", index=slot.interface_index)
+
+
+def _refuse_other_ways(box: Any) -> None:
+    """Raise if the devbox has another way out already: nothing would police that."""
+    for link in box.get_links():
+        if link["index"] != LOOPBACK and link["flags"] & IFF_UP:
+            raise EnforcementError(
+                f"the devbox has a network interface already: {link.get('ifname')}"
+            )
 
 
 def _configure_gateway(ip: Any, slot: Slot) -> None:

@@ -13,6 +13,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 from stockade.errors import EnforcementError
 
@@ -72,6 +73,12 @@ def create() -> Netns:
             _setns(before)
     finally:
         os.close(before)
+
+
+def current() -> tuple[int, int]:
+    """The identity of the namespace this thread is in."""
+    status = Path(_OWN).stat()
+    return status.st_dev, status.st_ino
 
 
 def of_process(pid: int) -> Netns:

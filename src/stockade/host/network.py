@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
+from contextlib import suppress
 
 from stockade.errors import EnforcementError
 from stockade.host import links, netns, nft, readback, routing, ruleset, sysctls
@@ -65,10 +66,13 @@ class GatewayNetwork:
                 raise
 
     def stop(self) -> None:
-        """Let go of everything. May be called twice; devboxes lose their interface."""
+        """Let go of everything. May be called twice.
+
+        The namespace goes, and with it the devboxes' interfaces, as soon as the gateway
+        process that has its sockets has ended, too.
+        """
         with self._lock:
-            for slot in tuple(self._slots):
-                self.detach(slot)
+            self._slots.clear()
             if self._sockets is not None:
                 self._sockets.close()
             if self._netns is not None:
@@ -83,7 +87,7 @@ class GatewayNetwork:
         with self._lock:
             if slot in self._slots:
                 raise EnforcementError(f"slot {slot.index} is attached already")
-            devbox = netns.of_process(pid)
+            devbox = self._hold_devbox(pid)
             try:
                 self._slots.add(slot)
                 with self.netns.entered():
@@ -92,7 +96,8 @@ class GatewayNetwork:
                     sysctls.write(sysctls.DEVBOX)
                 links.connect(self.netns, devbox, slot)
             except BaseException:
-                self.detach(slot)
+                with suppress(EnforcementError):
+                    self.detach(slot)
                 raise
             finally:
                 devbox.close()
@@ -137,3 +142,10 @@ class GatewayNetwork:
             routing.repair(self.netns, self._slots)
             if left := self.verify():
                 raise EnforcementError(f"the gateway cannot be repaired: {left[0]}")
+
+    def _hold_devbox(self, pid: int) -> Netns:
+        devbox = netns.of_process(pid)
+        if devbox.identity() in (netns.current(), self.netns.identity()):
+            devbox.close()
+            raise EnforcementError(f"process {pid} has no network of its own")
+        return devbox

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from stockade.host.links import LOOPBACK, ignoring, rtnetlink
+from stockade.host.links import IFF_UP, LOOPBACK, ignoring, rtnetlink
 from stockade.host.netns import Netns
 from stockade.host.ruleset import MARK
 from stockade.host.slots import Slot
@@ -24,7 +24,6 @@ DELIVERY_TABLE = 100
 _DEFAULT_TABLE, _MAIN_TABLE, _LOCAL_TABLE = 253, 254, 255
 _RTN_UNICAST, _RTN_LOCAL = 1, 2
 _TO_TABLE = 1
-_IFF_UP = 1
 _FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
 _EVERYTHING = {4: "0.0.0.0/0", 6: "::/0"}
 
@@ -132,7 +131,7 @@ def observe(netns: Netns) -> Routing:
             frozenset(
                 (message["index"], message.get("ifname"))
                 for message in ip.get_links()
-                if message["flags"] & _IFF_UP
+                if message["flags"] & IFF_UP
             ),
         )
 

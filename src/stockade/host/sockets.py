@@ -26,8 +26,8 @@ IPV6_RECVORIGDSTADDR = 74
 IPV6_TRANSPARENT = 75
 
 _BACKLOG = 4_096
-# Bursts of datagrams from many devboxes meet in one socket. Only a privileged process may
-# go beyond net.core.rmem_max.
+# Bursts of datagrams from many devboxes meet in one socket. Only a privileged process
+# may go beyond net.core.rmem_max.
 _DATAGRAM_BUFFER = 4 * 1024**2
 _SO_RCVBUFFORCE = 33
 
