@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from ipaddress import ip_network
 from pathlib import Path
+from typing import Any
 
 from stockade.errors import InvalidRequest
 
@@ -59,14 +60,14 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
         if name.startswith(PREFIX) and key not in _NOT_SETTINGS:
             values[key.lower()] = (text, name)
     known = {field.name: field for field in fields(Settings)}
-    settings = Settings()
+    defaults = Settings()
+    chosen_values: dict[str, Any] = {}
     for key, (raw, where) in values.items():
         if key not in known:
             listed = ", ".join(sorted(known))
             raise InvalidRequest(f"{where}: unknown setting; the settings are {listed}")
-        value = _convert(getattr(settings, key), raw, where)
-        settings = replace(settings, **{key: value})
-    return _checked(settings)
+        chosen_values[key] = _convert(getattr(defaults, key), raw, where)
+    return _checked(replace(defaults, **chosen_values))
 
 
 def _read(path: Path) -> dict[str, object]:

@@ -1,4 +1,4 @@
-"""The agent's end of a gateway's control socket."""
+"""The agent's end of a gateway's control connections."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ class ControlClient:
         self._reading: asyncio.Task[None] | None = None
 
     @classmethod
-    async def connect(cls, path: str) -> Self:
-        """Connect to the socket at *path*; the gateway may still be starting."""
-        reader, writer = await asyncio.open_unix_connection(path, limit=MAX_LINE)
+    async def connect(cls, sock: socket.socket) -> Self:
+        """Speak to the gateway at the other end of *sock*; it may still be starting."""
+        reader, writer = await asyncio.open_unix_connection(sock=sock, limit=MAX_LINE)
         client = cls(reader, writer)
         client._reading = asyncio.get_running_loop().create_task(client._read())
         return client
@@ -108,9 +108,11 @@ class RecordStream:
         self._flushes: dict[int, asyncio.Future[None]] = {}
         self._next = 0
 
-    async def start(self, path: str) -> None:
-        """Subscribe at the control socket *path*."""
-        reader, self._writer = await asyncio.open_unix_connection(path, limit=MAX_LINE)
+    async def start(self, sock: socket.socket) -> None:
+        """Subscribe at the gateway at the other end of *sock*."""
+        reader, self._writer = await asyncio.open_unix_connection(
+            sock=sock, limit=MAX_LINE
+        )
         self._writer.write(b'{"id":0,"op":"subscribe"}\n')
         self._reading = asyncio.get_running_loop().create_task(self._read(reader))
 

@@ -16,7 +16,6 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from stockade.agent.control_client import ControlClient, GatewayGone, RecordStream
@@ -59,15 +58,13 @@ class GatewaySupervisor:
     def __init__(
         self,
         settings: GatewaySettings,
-        directory: Path,
         on_record: Callable[[FlowRecord], None],
         on_missed: Callable[[int], None],
     ) -> None:
         self._settings = settings
-        self._path = directory / "gateway.sock"
         self._book = RecordBook(on_record)
         self._on_missed = on_missed
-        self._listener: socket.socket | None = None
+        self._ends: tuple[socket.socket, socket.socket] | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._control: ControlClient | None = None
         self._records: RecordStream | None = None
@@ -83,7 +80,6 @@ class GatewaySupervisor:
 
     def launch(self) -> None:
         """Start the first gateway process; `start` waits for it. Nothing is served yet."""
-        self._listener = _listen(self._path)
         self._spawn()
 
     async def start(self) -> None:
@@ -106,10 +102,6 @@ class GatewaySupervisor:
             await _ended(self._process)
             self._process = None
         self._book.gateway_ended()
-        if self._listener is not None:
-            self._listener.close()
-            self._listener = None
-        self._path.unlink(missing_ok=True)
 
     async def attach(self, attachment: Attachment) -> InForce:
         """Tell the gateway of a devbox; returns once its policy is in force."""
@@ -143,19 +135,28 @@ class GatewaySupervisor:
             await self._records.flush()
 
     def _spawn(self) -> None:
-        assert self._listener is not None  # noqa: S101 - made by launch
-        settings = replace(self._settings, control=self._listener.fileno())
-        self._process = spawn(
-            [sys.executable, "-m", "stockade", "gateway", settings.to_json()],
-            pass_fds=(*settings.sockets.values(), settings.control),
-            start_new_session=True,
-        )
+        """Start a process with the gateway's sockets and two control connections."""
+        control, control_end = socket.socketpair()
+        records, records_end = socket.socketpair()
+        ends = (control_end.fileno(), records_end.fileno())
+        settings = replace(self._settings, control=ends)
+        try:
+            self._process = spawn(
+                [sys.executable, "-m", "stockade", "gateway", settings.to_json()],
+                pass_fds=(*settings.sockets.values(), *ends),
+                start_new_session=True,
+            )
+        finally:
+            control_end.close()
+            records_end.close()
+        self._ends = (control, records)
 
     async def _connect(self) -> None:
         """Meet a new gateway: tell it every devbox, then let it serve."""
-        self._control = await ControlClient.connect(str(self._path))
+        assert self._ends is not None  # noqa: S101 - made when it was spawned
+        self._control = await ControlClient.connect(self._ends[0])
         self._records = RecordStream(self._book.take, self._on_missed)
-        await self._records.start(str(self._path))
+        await self._records.start(self._ends[1])
         for attachment in self._attached.values():
             await self._attach(attachment)
         await self._control.request("serve")
@@ -221,20 +222,8 @@ class GatewaySupervisor:
                 await self._connect()
             except (OSError, EnforcementError) as error:
                 _log.error("the new gateway is not usable: %s", error)  # noqa: TRY400
-                self._process.kill()
-
-
-def _listen(path: Path) -> socket.socket:
-    """A listening control socket that only this user can reach."""
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    path.unlink(missing_ok=True)
-    before = os.umask(0o177)
-    try:
-        listener.bind(str(path))
-    finally:
-        os.umask(before)
-    listener.listen(8)
-    return listener
+                if self._process is not None:
+                    self._process.kill()
 
 
 async def _ended(process: subprocess.Popen[bytes]) -> None:

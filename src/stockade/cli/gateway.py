@@ -13,4 +13,6 @@ from stockade.host.uplink import HostUplink
 @click.argument("settings")
 def gateway(settings: str) -> None:
     """Run a gateway process (internal: it needs the sockets that its agent passes)."""
-    run_gateway(GatewaySettings.from_json(settings), HostUplink())
+    uplink = HostUplink()
+    uplink.start()
+    run_gateway(GatewaySettings.from_json(settings), uplink)

@@ -1,4 +1,4 @@
-"""The control socket: how the host agent attaches devboxes and pushes policies.
+"""Control connections: how the host agent attaches devboxes and pushes policies.
 
 One JSON object a line, each request answered by one reply with the same `id`:
 
@@ -23,7 +23,6 @@ from typing import Any
 from stockade.errors import InvalidRequest, StockadeError
 from stockade.gateway.devboxes import Acknowledgement, AttachedDevbox
 from stockade.gateway.flowlog import FlowRecord
-from stockade.gateway.listening import TaskKeeper, accept_each
 from stockade.gateway.services import Services
 from stockade.gateway.settings import MAX_LINE
 from stockade.names import Hostname
@@ -40,12 +39,10 @@ class ControlService:
     def __init__(
         self,
         services: Services,
-        tasks: TaskKeeper,
         attach: Callable[[Mapping[str, Any]], AttachedDevbox],
         start_serving: Callable[[], None],
     ) -> None:
         self._services = services
-        self._tasks = tasks
         self._attach_devbox = attach
         self._start_serving = start_serving
         self._connections = 0
@@ -53,11 +50,8 @@ class ControlService:
             asyncio.get_running_loop().create_future()
         )
 
-    def serve(self, listener: socket.socket) -> None:
-        """Accept control connections on *listener*."""
-        accept_each(listener, lambda sock: self._tasks.start(self._converse(sock)))
-
-    async def _converse(self, sock: socket.socket) -> None:
+    async def converse(self, sock: socket.socket) -> None:
+        """Serve one control connection to its end."""
         self._connections += 1
         reader, writer = await asyncio.open_unix_connection(sock=sock, limit=MAX_LINE)
         try:

@@ -7,7 +7,7 @@ a policy that denies everything, never under none.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -37,6 +37,19 @@ class LiveFlow(Protocol):
 
     def abort(self) -> None:
         """End the flow at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Memo:
+    """A ready answer to a DNS message that was answered less than a second ago.
+
+    *body* is all of it but the message id; *expires* is a time of the loop's clock; *count*
+    puts one more such question on record.
+    """
+
+    body: bytes
+    expires: float
+    count: Callable[[], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +87,8 @@ class AttachedDevbox:
         self._push: PolicyPush | None = None
         self.policy = CompiledPolicy(NetworkPolicy(name="quarantine"))
         self.subject = Subject(devbox, account, execution)
-        # Whatever is derived from the policy, such as ready-made DNS answers.
-        self.memo: dict[bytes, object] = {}
+        # Answers that hold for a moment, by question; a change of policy ends them.
+        self.memo: dict[bytes, Memo] = {}
 
     @property
     def push(self) -> PolicyPush | None:

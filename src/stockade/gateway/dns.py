@@ -9,12 +9,12 @@ a lookup of the devbox.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from ipaddress import IPv4Address, IPv6Address
 
 from stockade.errors import HostnameError
 from stockade.gateway import denials
-from stockade.gateway.devboxes import AttachedDevbox
+from stockade.gateway.devboxes import AttachedDevbox, Memo
 from stockade.gateway.dialing import with_host_fact
 from stockade.gateway.resolver import Resolved, ResolveError
 from stockade.gateway.services import Services
@@ -42,15 +42,6 @@ EDE_NO_AUTHORITY = 22
 
 _MEMO_SECONDS = 1.0
 _UNASKED = frozenset((QType.ANY, 251, 252))  # ANY, IXFR, AXFR
-
-
-@dataclass(slots=True)
-class Memo:
-    """A ready answer to a message that was answered less than a second ago."""
-
-    body: bytes
-    expires: float
-    count: Callable[[], None]
 
 
 class DnsAnswerer:
@@ -266,7 +257,8 @@ class DnsAnswerer:
             denials.EDE_BLOCKED,
             denials.dns_text(devbox.subject, decision, name.text),
         )
-        rcode, records = Rcode.NOERROR, ()
+        rcode = Rcode.NOERROR
+        records: tuple[Record, ...] = ()
         if self._services.denied_answer == "nxdomain":
             rcode = Rcode.NXDOMAIN
         elif self._services.denied_answer == "refused":

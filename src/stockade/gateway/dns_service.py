@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import functools
 import socket
 from collections.abc import Callable
 from ipaddress import ip_address
+from typing import Any
 
 from stockade.gateway.devboxes import AttachedDevbox
 from stockade.gateway.dns import DNS_PORT, TCP_MESSAGE, DnsAnswerer
@@ -39,11 +42,13 @@ class DnsService:
         """Answer questions sent to the gateway's own address: the usual, quick way."""
         registry, answerer = self._services.registry, self._answerer
 
-        def reply(message: bytes, source: tuple[str, int]) -> None:
-            try:
-                sock.sendto(message, source)
-            except OSError:
-                pass  # The devbox is gone, or takes nothing: it will ask again.
+        def reply_to(source: Any) -> Callable[[bytes], None]:  # noqa: ANN401
+            def reply(message: bytes) -> None:
+                # The devbox may be gone, or take nothing: it will ask again.
+                with contextlib.suppress(OSError):
+                    sock.sendto(message, source)
+
+            return reply
 
         def read() -> None:
             for _ in range(_BATCH):
@@ -55,10 +60,11 @@ class DnsService:
                 if devbox is None:
                     continue
                 ready = answerer.answer_at_once(devbox, message)
-                if ready is not None:
-                    reply(ready, source)
-                else:
-                    self._start(devbox, message, reply, source)
+                if ready is None:
+                    self._start(devbox, message, reply_to(source))
+                    continue
+                with contextlib.suppress(OSError):
+                    sock.sendto(ready, source)
 
         asyncio.get_running_loop().add_reader(sock.fileno(), read)
 
@@ -76,11 +82,8 @@ class DnsService:
                 if devbox is None or target is None:
                     continue
                 client = (ip_address(source[0]), source[1])
-
-                def reply(answer: bytes, client: object, target: object = target) -> None:
-                    self._datagrams.send(target, client, answer)
-
-                self._start(devbox, message, reply, client)
+                reply = functools.partial(self._datagrams.send, target, client)
+                self._start(devbox, message, reply)
 
         asyncio.get_running_loop().add_reader(sock.fileno(), read)
 
@@ -102,15 +105,14 @@ class DnsService:
         self,
         devbox: AttachedDevbox,
         message: bytes,
-        reply: Callable[..., None],
-        source: object,
+        reply: Callable[[bytes], None],
     ) -> None:
         """Answer in a task; most end without waiting for anything."""
 
         async def answer() -> None:
             response = await self._answerer.answer(devbox, message)
             if response is not None:
-                reply(response, source)
+                reply(response)
 
         self._tasks.start(answer())
 

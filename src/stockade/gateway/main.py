@@ -74,7 +74,7 @@ class Gateway:
             datagrams,
         )
         self._control = ControlService(
-            self._services, self._tasks, self._new_devbox, self._serve_devboxes
+            self._services, self._new_devbox, self._serve_devboxes
         )
         self._serving = False
 
@@ -87,7 +87,8 @@ class Gateway:
         if self._settings.end_with_agent:
             self._control.abandoned.add_done_callback(lambda _: stop.set())
         self._tasks.start(self._tick())
-        self._control.serve(socket.socket(fileno=self._settings.control))
+        for fd in self._settings.control:
+            self._tasks.start(self._control.converse(socket.socket(fileno=fd)))
         await stop.wait()
         self._udp.stop()
         self._services.resolver.stop()

@@ -13,10 +13,14 @@ MAX_LINE = 8 << 20
 
 @dataclass(frozen=True, slots=True)
 class GatewaySettings:
-    """What the agent tells a gateway at its start. Sockets are inherited descriptors."""
+    """What the agent tells a gateway at its start.
+
+    *sockets* (by name, as `host.sockets` has them) and *control* are inherited descriptors;
+    each of *control* is the gateway's end of a control connection.
+    """
 
     sockets: Mapping[str, int]
-    control: int
+    control: tuple[int, ...] = ()
     opened: tuple[str, ...] = ()
     closed: tuple[str, ...] = ()
     own_networks: tuple[str, ...] = ()
@@ -42,6 +46,6 @@ class GatewaySettings:
     def from_json(cls, text: str) -> Self:
         """The reverse of `to_json`."""
         values = json.loads(text)
-        for key in ("opened", "closed", "own_networks"):
+        for key in ("control", "opened", "closed", "own_networks"):
             values[key] = tuple(values[key])
         return cls(**values)

@@ -49,18 +49,34 @@ class GatewayNetwork:
         return self._sockets
 
     def start(self) -> None:
-        """Make the namespace, its ruleset, its routing and its sockets."""
+        """Make the namespace, its sockets, its ruleset and its routing."""
+        self.open()
+        self.configure()
+
+    def open(self) -> None:
+        """Make the namespace and its sockets: all that a gateway process waits for.
+
+        Nothing can reach the sockets before `configure`, nor without a slot.
+        """
         with self._lock:
             if self._netns is not None:
                 raise EnforcementError("the gateway network is started already")
             self._netns = netns.create()
             try:
-                with self._netns.entered():
+                self._sockets = open_gateway_sockets(self._netns)
+            except BaseException:
+                self.stop()
+                raise
+
+    def configure(self) -> None:
+        """Make the ruleset and the routing of a namespace that is open."""
+        with self._lock:
+            try:
+                with self.netns.entered():
                     sysctls.write(sysctls.GATEWAY)
                     nft.apply(ruleset.render_base())
                     self._baseline = readback.without_slots(nft.ruleset())
-                routing.establish(self._netns)
-                self._sockets = open_gateway_sockets(self._netns)
+                routing.establish(self.netns)
             except BaseException:
                 self.stop()
                 raise

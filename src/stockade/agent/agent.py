@@ -1,0 +1,256 @@
+"""The host agent: one gateway, the devboxes behind it, and the order in which they start.
+
+The order is the promise: the gateway has acknowledged the policy, then the slot's addresses
+are let in and the interface exists, then the ruleset is read back and found right, then the
+first instruction runs. Whatever fails on the way, the devbox does not start.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Self, TypeVar
+
+from stockade.agent.supervisor import Attachment, GatewaySupervisor, InForce
+from stockade.config import Settings
+from stockade.errors import EnforcementError, Unavailable
+from stockade.gateway.flowlog import FlowRecord
+from stockade.gateway.settings import GatewaySettings
+from stockade.host.network import GatewayNetwork
+from stockade.host.slots import MAX_INDEX, SLOT_NETWORK4, SLOT_NETWORK6, Slot
+from stockade.runtime.box import Box, BoxExit
+from stockade.runtime.driver import Stdio
+from stockade.runtime.images import Image
+from stockade.runtime.prepare import BoxRequest
+from stockade.spec import DevboxSpec, PolicyPush
+
+VERIFY_SECONDS = 3.0
+
+_T = TypeVar("_T")
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Devbox:
+    """A devbox that runs, or has ended."""
+
+    spec: DevboxSpec
+    slot: Slot
+    box: Box
+    pid: int
+
+    async def wait(self) -> BoxExit:
+        """Wait for its command to end."""
+        loop = asyncio.get_running_loop()
+        ended = asyncio.Event()
+        loop.add_reader(self.box.pidfd, ended.set)
+        try:
+            await ended.wait()
+        finally:
+            loop.remove_reader(self.box.pidfd)
+        return await asyncio.to_thread(self.box.wait)
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to its command."""
+        self.box.signal(number)
+
+
+class HostAgent:
+    """Runs devboxes on this machine.
+
+    *on_record* is given each completed flow record, *on_missed* the number of records that
+    could not be taken. `launch` may be called before the event loop's work begins, so that
+    the gateway starts beside everything else.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        on_record: Callable[[FlowRecord], None],
+        on_missed: Callable[[int], None],
+    ) -> None:
+        self._settings = settings
+        self._on_record = on_record
+        self._on_missed = on_missed
+        self._network = GatewayNetwork()
+        self._supervisor: GatewaySupervisor | None = None
+        self._devboxes: dict[str, Devbox] = {}
+        self._free = iter(range(MAX_INDEX + 1))
+        self._returned: list[int] = []
+        self._guard: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        """Start, and stop at the end of the block."""
+        self.launch()
+        try:
+            await self.start()
+        except BaseException:
+            await self.stop()
+            raise
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Stop."""
+        await self.stop()
+
+    @property
+    def supervisor(self) -> GatewaySupervisor:
+        """Who keeps the gateway running."""
+        if self._supervisor is None:
+            raise EnforcementError("the host agent is not started")
+        return self._supervisor
+
+    def launch(self) -> None:
+        """Make the gateway's namespace and sockets, and start its process."""
+        self._network.open()
+        settings = GatewaySettings(
+            sockets=self._network.sockets.fds(),
+            opened=self._settings.open_private_cidrs,
+            closed=self._settings.deny_cidrs,
+            own_networks=(str(SLOT_NETWORK4), str(SLOT_NETWORK6)),
+            denied_answer=self._settings.denied_dns_answer,
+        )
+        self._supervisor = GatewaySupervisor(settings, self._on_record, self._on_missed)
+        self._supervisor.launch()
+
+    async def start(self) -> None:
+        """Finish the gateway's network, wait for its process, and guard both."""
+        await asyncio.gather(
+            asyncio.to_thread(self._network.configure), self.supervisor.start()
+        )
+        self._guard = asyncio.get_running_loop().create_task(self._guard_network())
+
+    async def stop(self) -> None:
+        """End all devboxes, then the gateway. Safe to call twice."""
+        if self._guard is not None:
+            self._guard.cancel()
+            await asyncio.gather(self._guard, return_exceptions=True)
+        for devbox in tuple(self._devboxes.values()):
+            await self.remove(devbox)
+        if self._supervisor is not None:
+            await self._supervisor.stop()
+        await asyncio.to_thread(self._network.stop)
+
+    async def prepare(
+        self,
+        spec: DevboxSpec,
+        image: Image,
+        stdio: Stdio | None,
+        *,
+        console_size: tuple[int, int] | None = None,
+    ) -> Devbox:
+        """Make a devbox that waits: no network, and nothing of the image has run.
+
+        *stdio* is what its command reads and writes; None for a spec with a terminal.
+        """
+        slot = Slot(self._returned.pop() if self._returned else self._next_slot())
+        box = Box(
+            BoxRequest(
+                spec,
+                image,
+                self._settings.run_dir / spec.id,
+                nameservers=(slot.gateway4,),
+                runtime=self._settings.runtime,
+                trust_host_cas=self._settings.trust_host_cas,
+                console_size=console_size,
+            )
+        )
+
+        def make() -> int:
+            box.prepare()
+            return box.create(stdio)
+
+        try:
+            pid = await _in_thread(make)
+        except BaseException:
+            await _in_thread(box.remove)
+            self._returned.append(slot.index)
+            raise
+        devbox = Devbox(spec, slot, box, pid)
+        self._devboxes[spec.id] = devbox
+        return devbox
+
+    async def release(self, devbox: Devbox, push: PolicyPush) -> InForce:
+        """Put a prepared devbox under its policy, give it a network, and let it run.
+
+        Raises `EnforcementError`, having removed the devbox, when its enforcement cannot
+        be set up or proven.
+        """
+        slot = devbox.slot
+        addresses = (str(slot.devbox4), str(slot.devbox6))
+        try:
+            in_force = await self.supervisor.attach(
+                Attachment(devbox.spec.id, addresses, push)
+            )
+            if in_force.digest != push.digest:
+                raise EnforcementError("the gateway has another policy in force")
+            await _in_thread(lambda: self._connect(devbox))
+        except BaseException:
+            await self.remove(devbox)
+            raise
+        return in_force
+
+    async def update_policy(self, devbox: Devbox, push: PolicyPush) -> InForce:
+        """Put another policy, or generation, in force; returns once it is."""
+        return await self.supervisor.update(devbox.spec.id, push)
+
+    async def remove(self, devbox: Devbox) -> None:
+        """End a devbox and take away all that belongs to it."""
+        if self._devboxes.pop(devbox.spec.id, None) is None:
+            return
+        await _in_thread(lambda: self._dismantle(devbox))
+        await self.supervisor.detach(devbox.spec.id)
+        self._returned.append(devbox.slot.index)
+
+    def _connect(self, devbox: Devbox) -> None:
+        self._network.attach(devbox.slot, devbox.pid)
+        problems = self._network.verify()
+        if problems:
+            raise EnforcementError(f"enforcement is not proven: {problems[0]}")
+        devbox.box.start()
+
+    def _dismantle(self, devbox: Devbox) -> None:
+        devbox.box.remove()
+        self._network.detach(devbox.slot)
+
+    def _next_slot(self) -> int:
+        index = next(self._free, None)
+        if index is None:
+            raise Unavailable(f"all {MAX_INDEX + 1} slots of this gateway are in use")
+        return index
+
+    async def _guard_network(self) -> None:
+        """Read the ruleset back every few seconds; repair it, or end the devboxes.
+
+        Nothing passes without rules, since nothing is routed; but what is not proven does
+        not go on.
+        """
+        while True:
+            await asyncio.sleep(VERIFY_SECONDS)
+            problems = await asyncio.to_thread(self._network.verify)
+            if not problems:
+                continue
+            _log.warning("the gateway's network was changed: %s", problems[0])
+            try:
+                await asyncio.to_thread(self._network.repair)
+            except EnforcementError as error:
+                _log.error("%s; all devboxes are ended", error)  # noqa: TRY400
+                for devbox in tuple(self._devboxes.values()):
+                    devbox.signal(signal.SIGKILL)
+
+
+async def _in_thread(call: Callable[[], _T]) -> _T:
+    """Run a blocking *call*, to its end even when the caller is cancelled.
+
+    What is half made could not be taken away.
+    """
+    running = asyncio.ensure_future(asyncio.to_thread(call))
+    try:
+        return await asyncio.shield(running)
+    except asyncio.CancelledError:
+        await asyncio.gather(running, return_exceptions=True)
+        raise

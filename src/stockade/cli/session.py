@@ -1,0 +1,261 @@
+"""One run from start to end: devbox, signals, terminal, time limit, records, summary."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import secrets
+import signal
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TextIO
+
+import click
+
+from stockade.agent import janitor
+from stockade.agent.agent import Devbox, HostAgent
+from stockade.cli.progress import image_progress
+from stockade.cli.summary import Summary
+from stockade.cli.terminal import (
+    SafeStdio,
+    raw_terminal,
+    relay_terminal,
+    window_size,
+)
+from stockade.config import Settings
+from stockade.errors import InvalidRequest
+from stockade.gateway.flowlog import FlowRecord
+from stockade.policy.model import NetworkPolicy
+from stockade.runtime.driver import Stdio
+from stockade.runtime.images import ImageStore
+from stockade.spec import DevboxId, DevboxSpec, Mount, PolicyPush
+
+#: As of timeout(1).
+TIMED_OUT = 124
+GRACE_SECONDS = 10.0
+
+_PASSED_ON = (
+    signal.SIGHUP,
+    signal.SIGINT,
+    signal.SIGQUIT,
+    signal.SIGTERM,
+    signal.SIGUSR1,
+    signal.SIGUSR2,
+)
+_ENDING = frozenset((signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM))
+
+
+@dataclass(frozen=True, slots=True)
+class RunRequest:
+    """What `stockade run` was asked for, checked."""
+
+    policy: NetworkPolicy
+    policy_id: str
+    command: tuple[str, ...]
+    image: str
+    env: Mapping[str, str]
+    workdir: str | None
+    mounts: tuple[Mount, ...]
+    user: str
+    allow_sudo: bool
+    memory: int | None
+    cpus: float | None
+    timeout: float | None
+    flows: Path | None
+    terminal: bool
+
+    def spec(self, devbox: DevboxId) -> DevboxSpec:
+        """The devbox to run."""
+        return DevboxSpec(
+            id=devbox,
+            argv=self.command,
+            image=self.image,
+            env=self.env,
+            workdir=self.workdir,
+            user=self.user,
+            mounts=self.mounts,
+            memory=self.memory,
+            cpus=self.cpus,
+            terminal=self.terminal,
+            allow_sudo=self.allow_sudo,
+        )
+
+
+def run_session(request: RunRequest, settings: Settings, *, quiet: bool) -> int:
+    """Run *request* to its end; returns the exit status of its command."""
+    logging.basicConfig(format="stockade: %(message)s", level=logging.WARNING)
+    devbox = DevboxId(f"dbx_{secrets.token_hex(8)}")
+    summary = Summary()
+    with (
+        _records_file(request.flows) as file,
+        janitor.guarding(settings.run_dir, settings.run_dir / devbox),
+    ):
+
+        def take(record: FlowRecord) -> None:
+            summary.add(record)
+            if file is not None:
+                file.write(record.to_json() + "\n")
+
+        session = _Session(request, settings, devbox, take, summary)
+        status = asyncio.run(session.run())
+    if not quiet:
+        for line in summary.lines():
+            click.echo(line, err=True)
+    return status
+
+
+class _Session:
+    """The parts of a run that share state."""
+
+    def __init__(
+        self,
+        request: RunRequest,
+        settings: Settings,
+        devbox: DevboxId,
+        take: object,
+        summary: Summary,
+    ) -> None:
+        self._request = request
+        self._settings = settings
+        self._id = devbox
+        self._summary = summary
+        self._agent = HostAgent(settings, take, self._missed)  # type: ignore[arg-type]
+        self._devbox: Devbox | None = None
+        self._stdio = SafeStdio()
+        self._asked_to_end = 0
+        self._timed_out = False
+        self._stop_early = asyncio.Event()
+
+    async def run(self) -> int:
+        """Start everything, wait for the command, take everything away."""
+        loop = asyncio.get_running_loop()
+        for number in _PASSED_ON:
+            loop.add_signal_handler(number, self._signalled, number)
+        starting = asyncio.ensure_future(self._start())
+        interrupted = asyncio.ensure_future(self._stop_early.wait())
+        try:
+            await asyncio.wait(
+                {starting, interrupted}, return_when=asyncio.FIRST_COMPLETED
+            )
+            if not starting.done():
+                starting.cancel()
+                await asyncio.gather(starting, return_exceptions=True)
+                return 128 + self._asked_to_end
+            return await self._attend(await starting)
+        finally:
+            interrupted.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._agent.supervisor.flush_records()
+            await self._agent.stop()
+
+    async def _start(self) -> Devbox:
+        request, spec = self._request, self._request.spec(self._id)
+        self._agent.launch()
+        started = asyncio.ensure_future(self._agent.start())
+        try:
+            with image_progress() as progress:
+                image = await ImageStore(self._settings.data_dir).ensure(
+                    request.image, progress
+                )
+            devbox = await self._agent.prepare(
+                spec,
+                image,
+                None if request.terminal else Stdio(*self._stdio.descriptors()),
+                console_size=window_size() if request.terminal else None,
+            )
+            self._stdio.close_ours()
+            await started
+        except BaseException:
+            started.cancel()
+            await asyncio.gather(started, return_exceptions=True)
+            raise
+        push = PolicyPush(request.policy_id, 1, request.policy)
+        await self._agent.release(devbox, push)
+        self._devbox = devbox
+        if devbox.box.warning and (request.memory or request.cpus):
+            click.echo(f"stockade: {devbox.box.warning}", err=True)
+        return devbox
+
+    async def _attend(self, devbox: Devbox) -> int:
+        """Wait for the command, with its terminal and its time limit."""
+        loop = asyncio.get_running_loop()
+        timer = None
+        if self._request.timeout is not None:
+            timer = loop.call_later(self._request.timeout, self._time_out)
+        try:
+            if self._request.terminal:
+                ended = await self._attend_terminal(devbox)
+            else:
+                ended = (await devbox.wait()).status
+                await asyncio.to_thread(self._stdio.finish)
+        finally:
+            if timer is not None:
+                timer.cancel()
+        box_exit = await devbox.wait()
+        if box_exit.oom_killed:
+            click.echo("stockade: the devbox ran out of memory (--memory)", err=True)
+        return TIMED_OUT if self._timed_out else ended
+
+    async def _attend_terminal(self, devbox: Devbox) -> int:
+        loop = asyncio.get_running_loop()
+
+        def resize() -> None:
+            rows, columns = window_size()
+            devbox.box.resize(columns, rows)
+
+        resize()
+        loop.add_signal_handler(signal.SIGWINCH, resize)
+        stdin, stdout = sys.stdin.fileno(), sys.stdout.fileno()
+        with raw_terminal(stdin):
+            relaying = asyncio.ensure_future(
+                relay_terminal(devbox.box.terminal, stdin, stdout)
+            )
+            status = (await devbox.wait()).status
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(1.0):
+                    await relaying
+        return status
+
+    def _signalled(self, number: signal.Signals) -> None:
+        """Pass a signal on; the third that asks for an end is not to be ignored."""
+        if self._devbox is None:
+            self._asked_to_end = int(number)
+            self._stop_early.set()
+            return
+        self._devbox.signal(number)
+        if number in _ENDING:
+            self._asked_to_end += 1
+            if number is signal.SIGTERM:
+                asyncio.get_running_loop().call_later(GRACE_SECONDS, self._kill)
+            if self._asked_to_end > 2:  # noqa: PLR2004
+                self._kill()
+
+    def _time_out(self) -> None:
+        self._timed_out = True
+        if self._devbox is not None:
+            self._devbox.signal(signal.SIGTERM)
+            asyncio.get_running_loop().call_later(GRACE_SECONDS, self._kill)
+
+    def _kill(self) -> None:
+        if self._devbox is not None:
+            self._devbox.signal(signal.SIGKILL)
+
+    def _missed(self, count: int) -> None:
+        self._summary.missed += count
+
+
+@contextlib.contextmanager
+def _records_file(path: Path | None) -> Iterator[TextIO | None]:
+    """The file for flow records, empty, written line by line."""
+    if path is None:
+        yield None
+        return
+    try:
+        file = path.open("w", encoding="ascii", buffering=1)
+    except OSError as error:
+        raise InvalidRequest(f"--flows {path}: {error.strerror}") from None
+    with file:
+        yield file
