@@ -15,7 +15,6 @@ import signal
 import struct
 import termios
 from dataclasses import dataclass
-from pathlib import Path
 
 from stockade.errors import Conflict
 from stockade.runtime import cgroups, prepare, record, removal, syscalls

@@ -95,13 +95,20 @@ def _bind(source: Path, place: Path, user_namespace: int) -> None:
 
 def unmount_all(directory: Path) -> None:
     """Unmount whatever is still mounted below *directory*, in this namespace."""
-    prefix = f"{directory}/"
-    table = Path("/proc/self/mountinfo").read_text(errors="surrogateescape")
-    points = (line.split(" ")[4] for line in table.splitlines())
-    ours = [point for point in points if _unescaped(point).startswith(prefix)]
-    for point in reversed(ours):
+    for point in reversed(_mounts_below(directory)):
         with contextlib.suppress(OSError):
-            syscalls.unmount(_unescaped(point))
+            syscalls.unmount(point)
+
+
+def has_mounts(directory: Path) -> bool:
+    """Whether anything is mounted below *directory*, in this namespace."""
+    return bool(_mounts_below(directory))
+
+
+def _mounts_below(directory: Path) -> list[str]:
+    table = Path("/proc/thread-self/mountinfo").read_text(errors="surrogateescape")
+    points = (_unescaped(line.split(" ")[4]) for line in table.splitlines())
+    return [point for point in points if point.startswith(f"{directory}/")]
 
 
 def _unescaped(point: str) -> str:
