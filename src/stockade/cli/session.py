@@ -29,6 +29,7 @@ from stockade.config import Settings
 from stockade.errors import InvalidRequest
 from stockade.gateway.flowlog import FlowRecord
 from stockade.policy.model import NetworkPolicy
+from stockade.runtime import overlay
 from stockade.runtime.driver import Stdio
 from stockade.runtime.images import ImageStore
 from stockade.spec import DevboxId, DevboxSpec, Mount, PolicyPush
@@ -87,6 +88,8 @@ class RunRequest:
 def run_session(request: RunRequest, settings: Settings, *, quiet: bool) -> int:
     """Run *request* to its end; returns the exit status of its command."""
     logging.basicConfig(format="stockade: %(message)s", level=logging.WARNING)
+    # So that what a run mounts goes with its last process, however it ends.
+    overlay.enter_private_mounts()
     devbox = DevboxId(f"dbx_{secrets.token_hex(8)}")
     summary = Summary()
     with (
