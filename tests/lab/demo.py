@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import shlex
 import sys
+import textwrap
 import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -23,6 +24,7 @@ from tests.lab.stockade import COMMAND, Run, build_default_image, read_flows
 from tests.lab.witness import Destination, matching
 
 _MAX_LINES: Final = 12
+_WIDTH: Final = 90
 _INDENT: Final = "     "
 _STYLES: Final = {"bold": "1", "dim": "2", "red": "31", "green": "32", "cyan": "36"}
 
@@ -54,7 +56,11 @@ class Page:
 
     def block(self, text: str, style: str | None = None) -> None:
         """Output of a command, indented; the middle of long output is left out."""
-        lines = text.rstrip().splitlines()
+        lines = [
+            piece
+            for line in text.rstrip().splitlines()
+            for piece in textwrap.wrap(line, _WIDTH, subsequent_indent="  ")
+        ]
         if len(lines) > _MAX_LINES:
             left = len(lines) - _MAX_LINES + 1
             lines[_MAX_LINES - 3 : -2] = [f"… {left} more lines …"]
@@ -150,11 +156,12 @@ def show(page: Page, number: int, outcome: Outcome) -> None:
 def table(page: Page, outcomes: Sequence[Outcome]) -> None:
     """Print the end of it all."""
     page.line()
+    longest = max(len(outcome.scene.title) for outcome in outcomes)
     for number, outcome in enumerate(outcomes, 1):
         good = not outcome.faults
         verdict = "as expected" if good else "NOT AS EXPECTED"
         mark = page.styled(f"{verdict:<16}", "green" if good else "red")
-        title = f"{outcome.scene.title:<58}"
+        title = outcome.scene.title.ljust(longest)
         page.line(f"{number:2}.  {title} {mark} {outcome.seconds:5.2f} s")
     wrong = sum(1 for outcome in outcomes if outcome.faults)
     count = len(outcomes)

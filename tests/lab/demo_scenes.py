@@ -100,7 +100,7 @@ SCENES: Final = (
         reason=("tls_without_name", "address_not_allowed"),
     ),
     Scene(
-        "An allowed name, aimed at another address: it goes to the name",
+        "An allowed name with a false address: it goes to the name",
         _run(
             "--allow github.com",
             *("curl", "-sS", "--connect-to", f"github.com:443:{ATTACKER}:443"),

@@ -123,17 +123,10 @@ class Stockade:
 
 
 def read_flows(path: Path) -> tuple[Mapping[str, Any], ...]:
-    """The last form of each record that `--flows` wrote; none if there is no file.
-
-    A flow that goes on is announced first and completed later, under the same id.
-    """
+    """The records that `--flows` wrote; none if it did not come to that."""
     if not path.exists():
         return ()
-    flows: dict[object, Mapping[str, Any]] = {}
-    for line in path.read_text().splitlines():
-        flow = json.loads(line)
-        flows[flow["id"]] = flow
-    return tuple(flows.values())
+    return tuple(json.loads(line) for line in path.read_text().splitlines())
 
 
 def build_default_image() -> None:
