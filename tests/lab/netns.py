@@ -15,7 +15,7 @@ import os
 import shutil
 import signal
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -102,11 +102,23 @@ def inet(lab: str) -> str:
 def lock(lab: str) -> int:
     """Make the lab's directory and take its lock; returns the descriptor that holds
     it."""
-    directory = RUN / lab
-    directory.mkdir(parents=True)
-    descriptor = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC)
-    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    with _alone():
+        (RUN / lab).mkdir()
+        descriptor = os.open(RUN / lab / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
     return descriptor
+
+
+@contextlib.contextmanager
+def _alone() -> Iterator[None]:
+    """Only one process at a time: a sweep must not see a lab before it has its lock."""
+    RUN.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(RUN, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def create(lab: str) -> None:
@@ -138,19 +150,25 @@ def remove(lab: str) -> None:
 
 def sweep() -> None:
     """Remove the labs whose owner and server process are both gone."""
-    for directory in RUN.glob("*"):
-        try:
-            descriptor = os.open(directory / "lock", os.O_RDWR)
-        except OSError:
-            continue
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            continue
-        else:
-            remove(directory.name)
-        finally:
-            os.close(descriptor)
+    with _alone():
+        for path in RUN.glob("*/lock"):
+            if _is_free(path):
+                remove(path.parent.name)
+
+
+def _is_free(path: Path) -> bool:
+    try:
+        descriptor = os.open(path, os.O_RDWR)
+    except FileNotFoundError:  # its own server process removed it meanwhile
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    else:
+        return True
+    finally:
+        os.close(descriptor)
 
 
 def _pids(namespace: Path) -> list[int]:
