@@ -8,6 +8,7 @@ import select
 import shutil
 import signal
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any
 
 from stockade.command import run, spawn
 from stockade.errors import CommandError, Unavailable
+from stockade.runtime import syscalls
 from stockade.runtime.driver import ContainerState, Stdio
 
 # Generous: a loaded machine is slow, and a runtime that hangs must not hang us.
@@ -143,6 +145,17 @@ def find_program(wanted: str) -> str:
 
 
 def _wait(argv: Sequence[str], ends: tuple[int, int, int]) -> int:
+    """Run *argv* to its end with *ends* as 0, 1 and 2, without the right to chown.
+
+    crun gives the descriptors it is started with to root of the devbox, whatever they
+    are: the machine's /dev/null, or a log file that output goes to. In namespaces of
+    their own, runtimes have all rights they need.
+    """
+    with ThreadPoolExecutor(1, "runtime", syscalls.give_up_chown) as thread:
+        return thread.submit(_wait_here, argv, ends).result()
+
+
+def _wait_here(argv: Sequence[str], ends: tuple[int, int, int]) -> int:
     process = spawn(argv, stdin=ends[0], stdout=ends[1], stderr=ends[2])
     descriptor = os.pidfd_open(process.pid)
     try:

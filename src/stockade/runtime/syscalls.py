@@ -30,7 +30,9 @@ _OPEN_TREE_CLONE = 1
 _MOVE_MOUNT_F_EMPTY_PATH = 4
 _MOUNT_ATTR_IDMAP = 0x0010_0000
 _PR_GET_SECUREBITS, _PR_SET_SECUREBITS = 27, 28
+_PR_CAPBSET_DROP = 24
 _PR_SET_CHILD_SUBREAPER = 36
+_CAP_CHOWN = 0
 _SECBIT_NO_SETUID_FIXUP = 1 << 2
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -160,6 +162,11 @@ def open_at(directory: int, path: str, flags: int, mode: int, resolve: int) -> i
 def become_subreaper() -> None:
     """Make orphans among our descendants our children, whoever started them."""
     _checked(_libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0), "prctl")
+
+
+def give_up_chown() -> None:
+    """Let no program that this thread starts from here on give files to others."""
+    _checked(_libc.prctl(_PR_CAPBSET_DROP, _CAP_CHOWN, 0, 0, 0), "prctl")
 
 
 def clone_into_user_namespace() -> int:
