@@ -145,12 +145,15 @@ def find_program(wanted: str) -> str:
 
 
 def _wait(argv: Sequence[str], ends: tuple[int, int, int]) -> int:
-    """Run *argv* to its end with *ends* as 0, 1 and 2, without the right to chown.
+    """Run *argv* to its end with *ends* as 0, 1 and 2.
 
     crun gives the descriptors it is started with to root of the devbox, whatever they
-    are: the machine's /dev/null, or a log file that output goes to. In namespaces of
-    their own, runtimes have all rights they need.
+    are: the machine's /dev/null, or a log file that output goes to. So it is started
+    without the right to; inside its own namespaces it has all rights it needs. (runc
+    does no such thing, and gives a fifo of its own to the devbox.)
     """
+    if Path(argv[0]).name != "crun":
+        return _wait_here(argv, ends)
     with ThreadPoolExecutor(1, "runtime", syscalls.give_up_chown) as thread:
         return thread.submit(_wait_here, argv, ends).result()
 
