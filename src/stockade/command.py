@@ -13,6 +13,10 @@ from typing import IO
 from stockade.errors import CommandError, Unavailable
 
 
+#: A process that was started.
+Process = subprocess.Popen
+
+
 @dataclass(frozen=True, slots=True)
 class Completed:
     """What a finished command left: exit status and both outputs, decoded."""
@@ -72,7 +76,7 @@ def spawn(
     env: Mapping[str, str] | None = None,
     cwd: str | None = None,
     start_new_session: bool = False,
-) -> subprocess.Popen[bytes]:
+) -> Process[bytes]:
     """Start *argv* and return at once.
 
     Raises `Unavailable` when the program is not installed.

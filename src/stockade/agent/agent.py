@@ -14,13 +14,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Self, TypeVar
 
+from stockade.agent.launch import Launched
 from stockade.agent.supervisor import Attachment, GatewaySupervisor, InForce
 from stockade.config import Settings
 from stockade.errors import EnforcementError, Unavailable
 from stockade.gateway.flowlog import FlowRecord
-from stockade.gateway.settings import GatewaySettings
-from stockade.host.network import GatewayNetwork
-from stockade.host.slots import MAX_INDEX, SLOT_NETWORK4, SLOT_NETWORK6, Slot
+from stockade.host.slots import MAX_INDEX, Slot
 from stockade.runtime.box import Box, BoxExit
 from stockade.runtime.driver import Stdio
 from stockade.runtime.images import Image
@@ -60,32 +59,32 @@ class Devbox:
 
 
 class HostAgent:
-    """Runs devboxes on this machine.
+    """Runs devboxes on this machine, behind a gateway that was launched for it.
 
     *on_record* is given each completed flow record, *on_missed* the number of records that
-    could not be taken. `launch` may be called before the event loop's work begins, so that
-    the gateway starts beside everything else.
+    could not be taken.
     """
 
     def __init__(
         self,
         settings: Settings,
+        launched: Launched,
         on_record: Callable[[FlowRecord], None],
         on_missed: Callable[[int], None],
     ) -> None:
         self._settings = settings
-        self._on_record = on_record
-        self._on_missed = on_missed
-        self._network = GatewayNetwork()
-        self._supervisor: GatewaySupervisor | None = None
+        self._network = launched.network
+        self._supervisor = GatewaySupervisor(
+            launched.settings, launched.gateway, on_record, on_missed
+        )
         self._devboxes: dict[str, Devbox] = {}
         self._free = iter(range(MAX_INDEX + 1))
         self._returned: list[int] = []
         self._guard: asyncio.Task[None] | None = None
+        self._stopping = False
 
     async def __aenter__(self) -> Self:
         """Start, and stop at the end of the block."""
-        self.launch()
         try:
             await self.start()
         except BaseException:
@@ -97,43 +96,24 @@ class HostAgent:
         """Stop."""
         await self.stop()
 
-    @property
-    def supervisor(self) -> GatewaySupervisor:
-        """Who keeps the gateway running."""
-        if self._supervisor is None:
-            raise EnforcementError("the host agent is not started")
-        return self._supervisor
-
-    def launch(self) -> None:
-        """Make the gateway's namespace and sockets, and start its process."""
-        self._network.open()
-        settings = GatewaySettings(
-            sockets=self._network.sockets.fds(),
-            opened=self._settings.open_private_cidrs,
-            closed=self._settings.deny_cidrs,
-            own_networks=(str(SLOT_NETWORK4), str(SLOT_NETWORK6)),
-            denied_answer=self._settings.denied_dns_answer,
-        )
-        self._supervisor = GatewaySupervisor(settings, self._on_record, self._on_missed)
-        self._supervisor.launch()
-
     async def start(self) -> None:
         """Finish the gateway's network, wait for its process, and guard both."""
         await asyncio.gather(
-            asyncio.to_thread(self._network.configure), self.supervisor.start()
+            asyncio.to_thread(self._network.configure), self._supervisor.start()
         )
         self._guard = asyncio.get_running_loop().create_task(self._guard_network())
 
     async def stop(self) -> None:
-        """End all devboxes, then the gateway. Safe to call twice."""
+        """End all devboxes, then the gateway with its namespace. Safe to call twice."""
+        self._stopping = True
         if self._guard is not None:
             self._guard.cancel()
             await asyncio.gather(self._guard, return_exceptions=True)
         for devbox in tuple(self._devboxes.values()):
             await self.remove(devbox)
-        if self._supervisor is not None:
-            await self._supervisor.stop()
-        await asyncio.to_thread(self._network.stop)
+        await self._supervisor.flush_records()
+        await self._supervisor.stop()
+        self._network.stop()
 
     async def prepare(
         self,
@@ -183,7 +163,7 @@ class HostAgent:
         slot = devbox.slot
         addresses = (str(slot.devbox4), str(slot.devbox6))
         try:
-            in_force = await self.supervisor.attach(
+            in_force = await self._supervisor.attach(
                 Attachment(devbox.spec.id, addresses, push)
             )
             if in_force.digest != push.digest:
@@ -196,15 +176,18 @@ class HostAgent:
 
     async def update_policy(self, devbox: Devbox, push: PolicyPush) -> InForce:
         """Put another policy, or generation, in force; returns once it is."""
-        return await self.supervisor.update(devbox.spec.id, push)
+        return await self._supervisor.update(devbox.spec.id, push)
 
     async def remove(self, devbox: Devbox) -> None:
         """End a devbox and take away all that belongs to it."""
         if self._devboxes.pop(devbox.spec.id, None) is None:
             return
-        await _in_thread(lambda: self._dismantle(devbox))
-        await self.supervisor.detach(devbox.spec.id)
-        self._returned.append(devbox.slot.index)
+        # Its interface goes with its namespace, so there is nothing left to police.
+        await _in_thread(devbox.box.remove)
+        await self._supervisor.detach(devbox.spec.id)
+        if not self._stopping:
+            await _in_thread(lambda: self._network.detach(devbox.slot))
+            self._returned.append(devbox.slot.index)
 
     def _connect(self, devbox: Devbox) -> None:
         self._network.attach(devbox.slot, devbox.pid)
@@ -212,10 +195,6 @@ class HostAgent:
         if problems:
             raise EnforcementError(f"enforcement is not proven: {problems[0]}")
         devbox.box.start()
-
-    def _dismantle(self, devbox: Devbox) -> None:
-        devbox.box.remove()
-        self._network.detach(devbox.slot)
 
     def _next_slot(self) -> int:
         index = next(self._free, None)

@@ -11,16 +11,14 @@ import asyncio
 import contextlib
 import logging
 import os
-import socket
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
 from stockade.agent.control_client import ControlClient, GatewayGone, RecordStream
+from stockade.agent.launch import GatewayProcess, start_gateway
 from stockade.agent.records import RecordBook
-from stockade.command import spawn
+from stockade.command import Process
 from stockade.errors import EnforcementError
 from stockade.gateway.flowlog import FlowRecord
 from stockade.gateway.settings import GatewaySettings
@@ -53,34 +51,29 @@ class InForce:
 
 
 class GatewaySupervisor:
-    """Starts gateways, restarts them, and speaks to the one that runs."""
+    """Restarts gateways, and speaks to the one that runs; the first is given."""
 
     def __init__(
         self,
         settings: GatewaySettings,
+        gateway: GatewayProcess,
         on_record: Callable[[FlowRecord], None],
         on_missed: Callable[[int], None],
     ) -> None:
         self._settings = settings
         self._book = RecordBook(on_record)
         self._on_missed = on_missed
-        self._ends: tuple[socket.socket, socket.socket] | None = None
-        self._process: subprocess.Popen[bytes] | None = None
+        self._gateway: GatewayProcess | None = gateway
         self._control: ControlClient | None = None
         self._records: RecordStream | None = None
         self._attached: dict[str, Attachment] = {}
         self._watching: asyncio.Task[None] | None = None
         self._ready = asyncio.Event()
-        self._stopping = False
 
     @property
     def pid(self) -> int | None:
         """The process id of the gateway that runs."""
-        return self._process.pid if self._process else None
-
-    def launch(self) -> None:
-        """Start the first gateway process; `start` waits for it. Nothing is served yet."""
-        self._spawn()
+        return self._gateway.process.pid if self._gateway else None
 
     async def start(self) -> None:
         """Wait for the gateway launched, and keep one running from here on.
@@ -92,15 +85,15 @@ class GatewaySupervisor:
 
     async def stop(self) -> None:
         """End the gateway. Safe to call twice, and before `start`."""
-        self._stopping = True
         if self._watching is not None:
             self._watching.cancel()
             await asyncio.gather(self._watching, return_exceptions=True)
         await self._disconnect()
-        if self._process is not None:
-            self._process.terminate()
-            await _ended(self._process)
-            self._process = None
+        if self._gateway is not None:
+            # Nothing it still has to do: its flows have ended with their devboxes.
+            self._gateway.process.kill()
+            await _ended(self._gateway.process)
+            self._gateway = None
         self._book.gateway_ended()
 
     async def attach(self, attachment: Attachment) -> InForce:
@@ -120,8 +113,9 @@ class GatewaySupervisor:
         )
 
     async def detach(self, devbox: str) -> None:
-        """Forget a devbox. Its flows end."""
+        """Forget a devbox; returns when its flows have ended and are on record."""
         self._attached.pop(devbox, None)
+        self._book.forget(devbox)
         with contextlib.suppress(GatewayGone):
             await self._request_plain("detach", devbox=devbox)
 
@@ -134,29 +128,12 @@ class GatewaySupervisor:
         if self._records is not None:
             await self._records.flush()
 
-    def _spawn(self) -> None:
-        """Start a process with the gateway's sockets and two control connections."""
-        control, control_end = socket.socketpair()
-        records, records_end = socket.socketpair()
-        ends = (control_end.fileno(), records_end.fileno())
-        settings = replace(self._settings, control=ends)
-        try:
-            self._process = spawn(
-                [sys.executable, "-m", "stockade", "gateway", settings.to_json()],
-                pass_fds=(*settings.sockets.values(), *ends),
-                start_new_session=True,
-            )
-        finally:
-            control_end.close()
-            records_end.close()
-        self._ends = (control, records)
-
     async def _connect(self) -> None:
         """Meet a new gateway: tell it every devbox, then let it serve."""
-        assert self._ends is not None  # noqa: S101 - made when it was spawned
-        self._control = await ControlClient.connect(self._ends[0])
+        assert self._gateway is not None  # noqa: S101 - there is one until `stop`
+        self._control = await ControlClient.connect(self._gateway.control)
         self._records = RecordStream(self._book.take, self._on_missed)
-        await self._records.start(self._ends[1])
+        await self._records.start(self._gateway.records)
         for attachment in self._attached.values():
             await self._attach(attachment)
         await self._control.request("serve")
@@ -207,8 +184,8 @@ class GatewaySupervisor:
         loop = asyncio.get_running_loop()
         while True:
             started = loop.time()
-            process = self._process
-            assert process is not None  # noqa: S101 - there is one while we watch
+            assert self._gateway is not None  # noqa: S101 - there is one until `stop`
+            process = self._gateway.process
             await _ended(process)
             await self._disconnect()
             self._book.gateway_ended()
@@ -217,16 +194,15 @@ class GatewaySupervisor:
             _log.warning("the gateway ended (%s); starting another", process.returncode)
             await asyncio.sleep(pause)
             pause = min(pause * 2, MAX_RESTART_PAUSE)
-            self._spawn()
+            self._gateway = start_gateway(self._settings)
             try:
                 await self._connect()
             except (OSError, EnforcementError) as error:
                 _log.error("the new gateway is not usable: %s", error)  # noqa: TRY400
-                if self._process is not None:
-                    self._process.kill()
+                self._gateway.process.kill()
 
 
-async def _ended(process: subprocess.Popen[bytes]) -> None:
+async def _ended(process: Process[bytes]) -> None:
     """Wait for the end of *process* without a thread, by its pidfd."""
     if process.poll() is not None:
         return

@@ -1,18 +1,23 @@
-"""`stockade gateway`: the gateway process, as an agent starts it."""
+"""The gateway process, as an agent starts it: `python -m stockade.cli.gateway SETTINGS`.
+
+It stands outside the command line proper, whose imports would delay every start.
+"""
 
 from __future__ import annotations
 
-import click
+import sys
 
 from stockade.gateway.main import run_gateway
 from stockade.gateway.settings import GatewaySettings
 from stockade.host.uplink import HostUplink
 
 
-@click.command()
-@click.argument("settings")
-def gateway(settings: str) -> None:
-    """Run a gateway process (internal: it needs the sockets that its agent passes)."""
+def main() -> None:
+    """Run a gateway with the settings, in JSON, of the first argument."""
     uplink = HostUplink()
     uplink.start()
-    run_gateway(GatewaySettings.from_json(settings), uplink)
+    run_gateway(GatewaySettings.from_json(sys.argv[1]), uplink)
+
+
+if __name__ == "__main__":
+    main()

@@ -23,9 +23,7 @@ _COMMANDS = {
     "run": ("stockade.cli.run", "Run a command in a devbox under a network policy."),
     "policy": ("stockade.cli.policy", "Test and lint policy files."),
     "doctor": ("stockade.cli.doctor", "Check what this machine has and lacks."),
-    "gateway": ("stockade.cli.gateway", "Run a gateway process (internal)."),
 }
-_HIDDEN = frozenset(("gateway",))
 
 
 class _Lazy(click.Group):
@@ -34,7 +32,7 @@ class _Lazy(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
         """The names of the commands, those for people."""
         del ctx
-        return [name for name in _COMMANDS if name not in _HIDDEN]
+        return list(_COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import and return a command."""

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from stockade.agent.launch import launch
 from stockade.cli.run_options import (
     build_policy,
     parse_env,
@@ -15,7 +16,7 @@ from stockade.cli.run_options import (
     parse_mount,
     parse_timeout,
 )
-from stockade.cli.session import RunRequest, run_session
+from stockade.cli.run_request import RunRequest
 from stockade.config import load_settings
 from stockade.errors import InvalidRequest
 from stockade.policyfile import load_policy
@@ -24,31 +25,82 @@ from stockade.policyfile import load_policy
 @click.command(
     context_settings={"allow_interspersed_args": False}, no_args_is_help=True
 )
-@click.option("--allow", "hostnames", multiple=True, metavar="HOST",
-              help="Allow a host name, or '*.name' for all below it. Repeatable.")
-@click.option("--allow-cidr", "cidrs", multiple=True, metavar="CIDR[@PORTS]",
-              help="Allow a range of addresses, as in 10.0.0.0/8@5432. Repeatable.")
+@click.option(
+    "--allow",
+    "hostnames",
+    multiple=True,
+    metavar="HOST",
+    help="Allow a host name, or '*.name' for all below it. Repeatable.",
+)
+@click.option(
+    "--allow-cidr",
+    "cidrs",
+    multiple=True,
+    metavar="CIDR[@PORTS]",
+    help="Allow a range of addresses, as in 10.0.0.0/8@5432. Repeatable.",
+)
 @click.option("--allow-all", is_flag=True, help="Allow every public destination.")
-@click.option("--policy", type=click.Path(path_type=Path), metavar="FILE",
-              help="A policy file (TOML); --allow and --allow-cidr add to it.")
-@click.option("--image", default="default", metavar="IMAGE", show_default=True,
-              help="A stored image, or the path of a rootfs tar.")
-@click.option("--env", "-e", multiple=True, metavar="NAME[=VALUE]",
-              help="Set a variable, or pass one on. Repeatable.")
+@click.option(
+    "--policy",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="A policy file (TOML); --allow and --allow-cidr add to it.",
+)
+@click.option(
+    "--image",
+    default="default",
+    metavar="IMAGE",
+    show_default=True,
+    help="A stored image, or the path of a rootfs tar.",
+)
+@click.option(
+    "--env",
+    "-e",
+    multiple=True,
+    metavar="NAME[=VALUE]",
+    help="Set a variable, or pass one on. Repeatable.",
+)
 @click.option("--workdir", "-w", metavar="DIR", help="Where the command starts.")
-@click.option("--mount", "-v", "mounts", multiple=True, metavar="HOST:BOX[:ro]",
-              help="Show a directory or file of this machine inside. Repeatable.")
-@click.option("--user", "-u", default="root", metavar="USER", show_default=True,
-              help="Who runs the command: a name, or uid[:gid].")
-@click.option("--sudo", "allow_sudo", is_flag=True,
-              help="Let set-uid programs such as sudo work inside.")
+@click.option(
+    "--mount",
+    "-v",
+    "mounts",
+    multiple=True,
+    metavar="HOST:BOX[:ro]",
+    help="Show a directory or file of this machine inside. Repeatable.",
+)
+@click.option(
+    "--user",
+    "-u",
+    default="root",
+    metavar="USER",
+    show_default=True,
+    help="Who runs the command: a name, or uid[:gid].",
+)
+@click.option(
+    "--sudo",
+    "allow_sudo",
+    is_flag=True,
+    help="Let set-uid programs such as sudo work inside.",
+)
 @click.option("--memory", "-m", metavar="SIZE", help="Memory limit, as in 512m or 2g.")
-@click.option("--cpus", type=click.FloatRange(min=0.01), metavar="N",
-              help="Processor limit, as in 1.5.")
-@click.option("--timeout", metavar="TIME",
-              help="End the command after this time (30s, 5m); exit status 124.")
-@click.option("--flows", type=click.Path(path_type=Path), metavar="FILE",
-              help="Write every flow record to FILE, as JSON lines.")
+@click.option(
+    "--cpus",
+    type=click.FloatRange(min=0.01),
+    metavar="N",
+    help="Processor limit, as in 1.5.",
+)
+@click.option(
+    "--timeout",
+    metavar="TIME",
+    help="End the command after this time (30s, 5m); exit status 124.",
+)
+@click.option(
+    "--flows",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Write every flow record to FILE, as JSON lines.",
+)
 @click.option("--quiet", "-q", is_flag=True, help="Print no summary.")
 @click.argument("command", nargs=-1, type=click.UNPROCESSED, required=True)
 def run(  # noqa: PLR0913 - one parameter an option
@@ -86,13 +138,15 @@ def run(  # noqa: PLR0913 - one parameter an option
         )
     if workdir is not None and not workdir.startswith("/"):
         raise InvalidRequest(f"--workdir {workdir}: write an absolute path")
+    settings = load_settings(os.environ)
+    whole = build_policy(
+        load_policy(policy) if policy else None,
+        allow_all=allow_all,
+        hostnames=hostnames,
+        cidrs=cidrs,
+    )
     request = RunRequest(
-        policy=build_policy(
-            load_policy(policy) if policy else None,
-            allow_all=allow_all,
-            hostnames=hostnames,
-            cidrs=cidrs,
-        ),
+        policy=whole,
         policy_id=f"file:{policy}" if policy else "run",
         command=command,
         image=image,
@@ -107,4 +161,8 @@ def run(  # noqa: PLR0913 - one parameter an option
         flows=flows,
         terminal=sys.stdin.isatty() and sys.stdout.isatty(),
     )
-    return run_session(request, load_settings(os.environ), quiet=quiet)
+    launched = launch(settings)
+    # Imported while the gateway starts: each takes a tenth of a second.
+    from stockade.cli.session import run_session  # noqa: PLC0415
+
+    return run_session(request, settings, launched, quiet=quiet)

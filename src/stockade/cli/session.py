@@ -8,8 +8,7 @@ import logging
 import secrets
 import signal
 import sys
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TextIO
 
@@ -17,7 +16,9 @@ import click
 
 from stockade.agent import janitor
 from stockade.agent.agent import Devbox, HostAgent
+from stockade.agent.launch import Launched
 from stockade.cli.progress import image_progress
+from stockade.cli.run_request import RunRequest
 from stockade.cli.summary import Summary
 from stockade.cli.terminal import (
     SafeStdio,
@@ -28,11 +29,10 @@ from stockade.cli.terminal import (
 from stockade.config import Settings
 from stockade.errors import InvalidRequest
 from stockade.gateway.flowlog import FlowRecord
-from stockade.policy.model import NetworkPolicy
 from stockade.runtime import overlay
 from stockade.runtime.driver import Stdio
 from stockade.runtime.images import ImageStore
-from stockade.spec import DevboxId, DevboxSpec, Mount, PolicyPush
+from stockade.spec import DevboxId, PolicyPush
 
 #: As of timeout(1).
 TIMED_OUT = 124
@@ -49,43 +49,9 @@ _PASSED_ON = (
 _ENDING = frozenset((signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM))
 
 
-@dataclass(frozen=True, slots=True)
-class RunRequest:
-    """What `stockade run` was asked for, checked."""
-
-    policy: NetworkPolicy
-    policy_id: str
-    command: tuple[str, ...]
-    image: str
-    env: Mapping[str, str]
-    workdir: str | None
-    mounts: tuple[Mount, ...]
-    user: str
-    allow_sudo: bool
-    memory: int | None
-    cpus: float | None
-    timeout: float | None
-    flows: Path | None
-    terminal: bool
-
-    def spec(self, devbox: DevboxId) -> DevboxSpec:
-        """The devbox to run."""
-        return DevboxSpec(
-            id=devbox,
-            argv=self.command,
-            image=self.image,
-            env=self.env,
-            workdir=self.workdir,
-            user=self.user,
-            mounts=self.mounts,
-            memory=self.memory,
-            cpus=self.cpus,
-            terminal=self.terminal,
-            allow_sudo=self.allow_sudo,
-        )
-
-
-def run_session(request: RunRequest, settings: Settings, *, quiet: bool) -> int:
+def run_session(
+    request: RunRequest, settings: Settings, launched: Launched, *, quiet: bool
+) -> int:
     """Run *request* to its end; returns the exit status of its command."""
     logging.basicConfig(format="stockade: %(message)s", level=logging.WARNING)
     # So that what a run mounts goes with its last process, however it ends.
@@ -102,7 +68,11 @@ def run_session(request: RunRequest, settings: Settings, *, quiet: bool) -> int:
             if file is not None:
                 file.write(record.to_json() + "\n")
 
-        session = _Session(request, settings, devbox, take, summary)
+        def missed(count: int) -> None:
+            summary.missed += count
+
+        agent = HostAgent(settings, launched, take, missed)
+        session = _Session(request, settings, devbox, agent)
         status = asyncio.run(session.run())
     if not quiet:
         for line in summary.lines():
@@ -118,14 +88,12 @@ class _Session:
         request: RunRequest,
         settings: Settings,
         devbox: DevboxId,
-        take: object,
-        summary: Summary,
+        agent: HostAgent,
     ) -> None:
         self._request = request
         self._settings = settings
         self._id = devbox
-        self._summary = summary
-        self._agent = HostAgent(settings, take, self._missed)  # type: ignore[arg-type]
+        self._agent = agent
         self._devbox: Devbox | None = None
         self._stdio = SafeStdio()
         self._asked_to_end = 0
@@ -150,13 +118,10 @@ class _Session:
             return await self._attend(await starting)
         finally:
             interrupted.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._agent.supervisor.flush_records()
             await self._agent.stop()
 
     async def _start(self) -> Devbox:
         request, spec = self._request, self._request.spec(self._id)
-        self._agent.launch()
         started = asyncio.ensure_future(self._agent.start())
         try:
             with image_progress() as progress:
@@ -245,9 +210,6 @@ class _Session:
     def _kill(self) -> None:
         if self._devbox is not None:
             self._devbox.signal(signal.SIGKILL)
-
-    def _missed(self, count: int) -> None:
-        self._summary.missed += count
 
 
 @contextlib.contextmanager

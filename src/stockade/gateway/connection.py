@@ -160,7 +160,9 @@ class Connection:
         if not names and self._port == SSH_PORT:
             # An ssh client waits for the server's line as much as the server for its own.
             await self._refuse(
-                judge(FirstBytes(b"SSH-"), self._devbox, self._address, self._port, base)
+                judge(
+                    FirstBytes(b"SSH-"), self._devbox, self._address, self._port, base
+                )
             )
             return
         early = self._loop.create_task(self._dial_early(names[0])) if names else None
@@ -262,7 +264,9 @@ class Connection:
             early.cancel()
             await asyncio.gather(early, return_exceptions=True)
         if self._relay is not None and self._relay.bytes_down:
-            raise ConnectionAbortedError("the server of another name has spoken already")
+            raise ConnectionAbortedError(
+                "the server of another name has spoken already"
+            )
         self._drop_upstream()
 
     def _drop_upstream(self) -> None:

@@ -61,7 +61,7 @@ class ControlService:
                     writer.write(_line({"id": request.get("id"), "ok": True}))
                     await self._stream(reader, writer)
                     return
-                writer.write(_line(self._reply(request)))
+                writer.write(_line(await self._reply(request)))
                 await writer.drain()
         except (OSError, ValueError) as error:
             _log.warning("a control connection ended: %s", error)
@@ -71,15 +71,15 @@ class ControlService:
             if not self._connections and not self.abandoned.done():
                 self.abandoned.set_result(None)
 
-    def _reply(self, request: Mapping[str, Any]) -> dict[str, Any]:
+    async def _reply(self, request: Mapping[str, Any]) -> dict[str, Any]:
         reply: dict[str, Any] = {"id": request.get("id"), "ok": True}
         try:
-            reply.update(self._perform(request))
+            reply.update(await self._perform(request))
         except StockadeError as error:
             reply.update(ok=False, error=str(error), kind=type(error).__name__)
         return reply
 
-    def _perform(self, request: Mapping[str, Any]) -> dict[str, Any]:
+    async def _perform(self, request: Mapping[str, Any]) -> dict[str, Any]:
         match request.get("op"):
             case "attach":
                 return self._attach(request)
@@ -87,8 +87,7 @@ class ControlService:
                 devbox = self._services.registry.named(request["devbox"])
                 return self._push(devbox, request["push"])
             case "detach":
-                self._services.registry.detach(request["devbox"])
-                return {}
+                return await self._detach(request["devbox"])
             case "serve":
                 self._start_serving()
                 return {}
@@ -104,6 +103,14 @@ class ControlService:
                 devbox.lookups.record(Hostname.parse(name), ip_address(text))
         self._services.registry.attach(devbox)
         return self._push(devbox, request["push"])
+
+    async def _detach(self, name: str) -> dict[str, Any]:
+        """Remove a devbox; its flows have ended when the reply is sent."""
+        ending = self._services.registry.detach(name)
+        while ending is not None and ending.flows:
+            await asyncio.sleep(0)
+        self._services.log.flush_questions()
+        return {}
 
     def _push(self, devbox: AttachedDevbox, raw: Mapping[str, Any]) -> dict[str, Any]:
         """Put a policy in force, or the devbox in quarantine when it cannot be read."""

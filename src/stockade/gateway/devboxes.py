@@ -164,21 +164,23 @@ class Registry:
         """Add *devbox*. Raises `Conflict` when its name or an address is taken."""
         taken = [a for a in devbox.addresses if str(a) in self._by_address]
         if devbox.devbox in self._by_name or taken:
-            raise Conflict(f"{devbox.devbox} or its address {taken} is attached already")
+            raise Conflict(
+                f"{devbox.devbox} or its address {taken} is attached already"
+            )
         self._by_name[devbox.devbox] = devbox
         for address in devbox.addresses:
             self._by_address[str(address)] = devbox
 
-    def detach(self, name: str) -> None:
-        """Remove a devbox and end its flows. An unknown one is no error."""
+    def detach(self, name: str) -> AttachedDevbox | None:
+        """Remove a devbox and let its flows end. None when there is none of that name."""
         devbox = self._by_name.pop(name, None)
         if devbox is None:
-            return
+            return None
         for address in devbox.addresses:
             self._by_address.pop(str(address), None)
-        devbox.quarantine()
         for flow in tuple(devbox.flows):
             flow.abort()
+        return devbox
 
     def named(self, name: str) -> AttachedDevbox:
         """The devbox of that name. Raises `NotFound`."""

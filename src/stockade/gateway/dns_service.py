@@ -116,7 +116,9 @@ class DnsService:
 
         self._tasks.start(answer())
 
-    async def _serve_stream(self, devbox: AttachedDevbox, client: socket.socket) -> None:
+    async def _serve_stream(
+        self, devbox: AttachedDevbox, client: socket.socket
+    ) -> None:
         loop = asyncio.get_running_loop()
         client.setblocking(False)
         try:

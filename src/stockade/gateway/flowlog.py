@@ -79,7 +79,9 @@ class Subject:
 class FlowLog:
     """Makes records and hands them to subscribers."""
 
-    def __init__(self, *, wall_clock: Callable[[], float], clock: Callable[[], float]) -> None:
+    def __init__(
+        self, *, wall_clock: Callable[[], float], clock: Callable[[], float]
+    ) -> None:
         self._wall_clock = wall_clock
         self._clock = clock
         self._next = 0
@@ -150,7 +152,9 @@ class FlowLog:
 
     def close(self, record: FlowRecord, started: float) -> None:
         """Write the last form of a record."""
-        self._write(replace(record, duration=round(self._clock() - started, 6), ended=True))
+        self._write(
+            replace(record, duration=round(self._clock() - started, 6), ended=True)
+        )
 
     def _record(
         self,

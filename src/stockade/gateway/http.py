@@ -142,7 +142,6 @@ class RequestRelay:
                 return status == _SWITCHING_PROTOCOLS
 
 
-
 def _status(response: bytes) -> int | None:
     """The status code of a complete response head, 0 for what is no HTTP/1 response."""
     if b"\r\n\r\n" not in response:

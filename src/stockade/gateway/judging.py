@@ -65,9 +65,7 @@ def candidates(
     denied = devbox.sinkhole.name_of(address)
     if denied is not None:  # It may have become allowed since it was answered.
         names = (denied, *names)
-    return tuple(
-        name for name in names if devbox.decide(Flow(port, name=name)).allowed
-    )
+    return tuple(name for name in names if devbox.decide(Flow(port, name=name)).allowed)
 
 
 def judge(
@@ -85,8 +83,12 @@ def judge(
     if first.problem is not None:
         is_tls = first.data[:1] == b"\x16"
         if is_tls:
-            return Judged(Kind.TLS, deny(Reason.TLS_UNPARSEABLE), shown=_told(devbox, address))
-        return Judged(Kind.HTTP, deny(Reason.HTTP_UNPARSEABLE), shown=_told(devbox, address))
+            return Judged(
+                Kind.TLS, deny(Reason.TLS_UNPARSEABLE), shown=_told(devbox, address)
+            )
+        return Judged(
+            Kind.HTTP, deny(Reason.HTTP_UNPARSEABLE), shown=_told(devbox, address)
+        )
     if first.expired:
         shown = _told(devbox, address)
         return Judged(Kind.TCP, deny(Reason.NO_CLIENT_DATA), shown=shown)
@@ -94,7 +96,9 @@ def judge(
     if sniffed is None or sniffed.protocol is Protocol.OPAQUE:
         return _judge_opaque(first, devbox, address, port, base)
     if sniffed.protocol is Protocol.H2C:
-        return Judged(Kind.HTTP, deny(Reason.HTTP2_CLEARTEXT), shown=_told(devbox, address))
+        return Judged(
+            Kind.HTTP, deny(Reason.HTTP2_CLEARTEXT), shown=_told(devbox, address)
+        )
     if sniffed.head is not None:
         name, decision = judge_head(devbox, sniffed.head, port)
         return Judged(Kind.HTTP, decision, name, sniffed.head.host[:MAX_SHOWN])

@@ -155,7 +155,9 @@ def drop_privileges() -> None:
         os.setresgid(NOBODY, NOBODY, NOBODY)
         os.setresuid(NOBODY, NOBODY, NOBODY)
     if 0 in os.getresuid():
-        raise EnforcementError("the gateway is still root after giving up its privileges")
+        raise EnforcementError(
+            "the gateway is still root after giving up its privileges"
+        )
 
 
 def run_gateway(settings: GatewaySettings, uplink: Uplink) -> None:

@@ -47,9 +47,7 @@ def prohibited(source: tuple[Address, int], target: tuple[Address, int]) -> byte
     return _unreachable(_PROHIBITED, source, target)
 
 
-def port_unreachable(
-    source: tuple[Address, int], target: tuple[Address, int]
-) -> bytes:
+def port_unreachable(source: tuple[Address, int], target: tuple[Address, int]) -> bytes:
     """The ICMP error "port unreachable" for a datagram source -> target."""
     return _unreachable(_PORT_UNREACHABLE, source, target)
 

@@ -48,9 +48,7 @@ class QuestionLimits:
         self._known: dict[Hostname, None] = {}
         self.in_flight = 0
 
-    def refuse(
-        self, name: Hostname, decision: Decision, now: float
-    ) -> Decision | None:
+    def refuse(self, name: Hostname, decision: Decision, now: float) -> Decision | None:
         """The denial of a question that would be one too many, or None."""
         if self.in_flight >= self._max_in_flight or not self._questions.take(now):
             return deny(Reason.TOO_MANY_QUESTIONS)

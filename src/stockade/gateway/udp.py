@@ -82,7 +82,9 @@ class Exchange:
             return
         family = socket.AF_INET if address.version == 4 else socket.AF_INET6  # noqa: PLR2004
         try:
-            self._socket = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+            self._socket = socket.socket(
+                family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK
+            )
             self._socket.connect((str(address), target[1]))
         except OSError as error:
             self.end(error=str(error))
@@ -225,9 +227,7 @@ class UdpService:
         """Judge a new exchange; None when it is denied."""
         key = (client, target)
         now = self.clock()
-        flow = with_host_fact(
-            self.services, Flow(target[1], Transport.UDP, target[0])
-        )
+        flow = with_host_fact(self.services, Flow(target[1], Transport.UDP, target[0]))
         decision, name = self._judge(devbox, flow)
         if not decision.allowed:
             # A client that repeats itself within a second makes one record.
@@ -261,7 +261,9 @@ class UdpService:
         if names and flow.port == QUIC_PORT:
             return deny(Reason.QUIC), names[0]
         if names:
-            return devbox.decide(Flow(flow.port, Transport.UDP, name=names[0])), names[0]
+            return devbox.decide(Flow(flow.port, Transport.UDP, name=names[0])), names[
+                0
+            ]
         denied = devbox.sinkhole.name_of(flow.address)
         if denied is not None:
             return deny(Reason.HOSTNAME_NOT_ALLOWED), denied
