@@ -13,11 +13,9 @@ from pathlib import Path, PurePosixPath
 
 from stockade.errors import InvalidRequest
 from stockade.runtime import syscalls
-from stockade.runtime.bundle import BindMount, BoxUser
+from stockade.runtime.bundle import SYSTEM_PLACES, BindMount, BoxUser
 from stockade.runtime.userns import IdMap, user_namespace
 from stockade.spec import Mount
-
-_RESERVED = ("/proc", "/sys", "/dev", "/.stockade")
 
 
 def check(mounts: Sequence[Mount]) -> None:
@@ -30,7 +28,7 @@ def check(mounts: Sequence[Mount]) -> None:
             )
         if target == PurePosixPath("/"):
             raise InvalidRequest("a mount cannot replace / of the devbox")
-        for place in _RESERVED:
+        for place in SYSTEM_PLACES:
             if target.is_relative_to(place):
                 raise InvalidRequest(
                     f"a mount cannot go to {mount.target!r}: {place} belongs to the devbox"

@@ -10,14 +10,13 @@ import contextlib
 import fcntl
 import os
 import select
-import shutil
 import signal
 import struct
 import termios
 from dataclasses import dataclass
 
 from stockade.errors import Conflict
-from stockade.runtime import cgroups, prepare, record, removal, syscalls
+from stockade.runtime import cgroups, overlay, prepare, record, removal, syscalls
 from stockade.runtime.console import ConsoleSocket
 from stockade.runtime.driver import Stdio
 from stockade.runtime.oci import OciDriver
@@ -48,6 +47,7 @@ class Box:
         self._driver: OciDriver | None = None
         self._exit: BoxExit | None = None
         self._cgroup = ""
+        self._owner = (0, 0)
         #: Descriptor of the init process; -1 before `create`. Readable once it ended.
         self.pidfd = -1
         #: Our end of the terminal; -1 without one.
@@ -59,12 +59,13 @@ class Box:
         """Reserve ids, mount the root file system, write the bundle."""
         self._directory.mkdir(mode=0o711, parents=True)
         self._lock = removal.hold(self._directory)
-        made = prepare.prepare(self._request)
-        self._cgroup = made.cgroup
+        prepared = prepare.prepare(self._request)
+        made = prepared.record
+        self._cgroup, self._owner = made.cgroup, prepared.owner
         self._driver = OciDriver(
             made.program, self._directory / "oci", cgroups=bool(made.cgroup)
         )
-        self.warning = cgroups.detect().warning
+        self.warning = prepared.warning
 
     def create(self, stdio: Stdio | None = None) -> int:
         """Make the namespaces and the waiting init process; return its pid.
@@ -81,6 +82,7 @@ class Box:
         elif stdio is None:
             raise Conflict("a devbox without a terminal needs stdin, stdout and stderr")
         else:
+            self._give_pipes(stdio)
             pid = driver.create(name, self._directory, stdio)
         self.pidfd = os.pidfd_open(pid)
         return pid
@@ -131,13 +133,19 @@ class Box:
         if found is not None:
             # With the init process all others of its namespace have ended.
             removal.dismantle(self._directory, found)
-            shutil.rmtree(self._directory)
+            overlay.delete(self._directory)
         else:
             removal.remove(self._directory)
         for descriptor in (self.pidfd, self.terminal, self._lock):
             if descriptor >= 0:
                 os.close(descriptor)
         self.pidfd = self.terminal = self._lock = -1
+
+    def _give_pipes(self, stdio: Stdio) -> None:
+        """Let the devbox open its pipes again, as `/dev/stdout` for one."""
+        for descriptor in (stdio.stdin, stdio.stdout, stdio.stderr):
+            if os.readlink(f"/proc/self/fd/{descriptor}").startswith("pipe:"):
+                os.fchown(descriptor, *self._owner)
 
     def _prepared(self) -> OciDriver:
         if self._driver is None:

@@ -10,8 +10,10 @@ from stockade.spec import DevboxSpec
 
 #: Where the init process is found inside.
 INIT = "/.stockade/init"
+#: What is not the image's: the runtime mounts over it.
+SYSTEM_PLACES = ("/proc", "/sys", "/dev", "/.stockade")
 
-_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 # What root inside may do to its own files, processes and network namespace. Not raw
 # packets, not interfaces or routes, no mounts, no devices, no tracing of other users.
 CAPABILITIES = tuple(
@@ -103,7 +105,7 @@ def render(spec: DevboxSpec, plan: BoxPlan) -> dict[str, Any]:
 def environment(spec: DevboxSpec, plan: BoxPlan) -> dict[str, str]:
     """Compose the environment: defaults, then the image's and ours, then the spec's."""
     defaults = {
-        "PATH": _PATH,
+        "PATH": DEFAULT_PATH,
         "HOME": plan.user.home,
         "USER": plan.user.name,
         "LANG": "C.UTF-8",

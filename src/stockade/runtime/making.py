@@ -15,13 +15,12 @@ import hashlib
 import json
 import os
 import secrets
-import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from stockade.errors import InvalidRequest, NotFound
+from stockade.errors import NotFound
 from stockade.runtime import overlay
 from stockade.runtime.build import ImageBuild
 from stockade.runtime.recipe import Recipe, local_recipe
@@ -87,7 +86,7 @@ class Job:
             if (self._directory / digest).is_dir():
                 return  # somebody else has made it while we waited
             for stale in self._directory.glob(f".new-{digest}-*"):
-                discard(stale)
+                overlay.delete(stale)
             place = self._directory / f".new-{digest}-{secrets.token_hex(4)}"
             place.mkdir(mode=0o700)
             try:
@@ -95,12 +94,12 @@ class Job:
                 _write_manifest(place, digest, name)
                 for entry in place.iterdir():
                     if entry.name not in {"rootfs", "manifest.json"}:
-                        discard(entry)
+                        overlay.delete(entry)
                 # A power cut must not leave the name without the contents.
                 os.sync()
                 place.rename(self._directory / digest)
             except BaseException:
-                discard(place)
+                overlay.delete(place)
                 raise
 
     @contextlib.contextmanager
@@ -144,17 +143,6 @@ def unknown(reference: str, names: Sequence[str]) -> NotFound:
         f"there is no image {reference!r}. Stored images: {stored}. Use `default`, "
         "which is built when it is first used, or the path of a root file system's tar"
     )
-
-
-def discard(place: Path) -> None:
-    """Delete what was being made, and nothing that is mounted into it."""
-    overlay.unmount_all(place)
-    if overlay.has_mounts(place):
-        raise InvalidRequest(f"{place} still has mounts below it; unmount them first")
-    if place.is_dir() and not place.is_symlink():
-        shutil.rmtree(place)
-    else:
-        place.unlink(missing_ok=True)
 
 
 def _fingerprint(archive: Path) -> str:

@@ -9,8 +9,9 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import shutil
 import stat
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from stockade.errors import Unavailable
@@ -93,16 +94,45 @@ def _bind(source: Path, place: Path, user_namespace: int) -> None:
         raise
 
 
+@contextlib.contextmanager
+def writable(directory: Path, layers: Sequence[Path]) -> Iterator[Path]:
+    """Mount *layers* with *directory*/upper on top, as they are, for the block."""
+    root = directory / "root"
+    for place in (root, directory / "upper", directory / "work"):
+        place.mkdir(mode=0o755)
+    with contextlib.ExitStack() as stack:
+        tops = []
+        for path in (directory, *layers):
+            tops.append(os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
+            stack.callback(os.close, tops[-1])
+        top, *lowers = (f"/proc/self/fd/{number}" for number in tops)
+        below = ":".join(reversed(lowers))
+        options = f"lowerdir={below},upperdir={top}/upper,workdir={top}/work"
+        syscalls.mount("overlay", root, "overlay", syscalls.MS_NODEV, options)
+        stack.callback(syscalls.unmount, root)
+        yield root
+
+
+def delete(place: Path) -> None:
+    """Delete *place* and all below it, but never what is mounted there.
+
+    A mount that cannot be undone is `Unavailable`, and nothing is deleted: it may show a
+    directory of the host.
+    """
+    unmount_all(place)
+    if _mounts_below(place):
+        raise Unavailable(f"{place} has mounts below it that cannot be unmounted")
+    if place.is_dir() and not place.is_symlink():
+        shutil.rmtree(place)
+    else:
+        place.unlink(missing_ok=True)
+
+
 def unmount_all(directory: Path) -> None:
     """Unmount whatever is still mounted below *directory*, in this namespace."""
     for point in reversed(_mounts_below(directory)):
         with contextlib.suppress(OSError):
             syscalls.unmount(point)
-
-
-def has_mounts(directory: Path) -> bool:
-    """Whether anything is mounted below *directory*, in this namespace."""
-    return bool(_mounts_below(directory))
 
 
 def _mounts_below(directory: Path) -> list[str]:

@@ -12,14 +12,25 @@ import platform
 import re
 import resource
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path, PurePosixPath
 
 from stockade.errors import InvalidRequest, Unavailable
-from stockade.runtime import binds, bundle, cgroups, etc, idrange, overlay, seccomp
+from stockade.runtime import (
+    binds,
+    bundle,
+    cgroups,
+    etc,
+    idrange,
+    overlay,
+    program,
+    seccomp,
+    trust,
+)
 from stockade.runtime.bundle import BoxPlan, BoxUser
+from stockade.runtime.cgroups import Cgroups
 from stockade.runtime.images import Image
 from stockade.runtime.oci import find_program
 from stockade.runtime.record import BoxRecord
@@ -50,57 +61,98 @@ class BoxRequest:
     disk: Path | None = None
     runtime: str = "crun"
     trust_host_cas: bool = True
+    extra_ca_files: tuple[Path, ...] = ()
     console_size: tuple[int, int] | None = None
 
 
-def prepare(request: BoxRequest) -> BoxRecord:
+@dataclass(frozen=True, slots=True)
+class PreparedBox:
+    """A box that can be created. *owner* is its user and group outside.
+
+    *warning* says which limits cannot be enforced here, if any.
+    """
+
+    record: BoxRecord
+    owner: tuple[int, int]
+    warning: str | None
+
+
+def prepare(request: BoxRequest) -> PreparedBox:
     """Make everything up to a bundle that the runtime can create from."""
     spec, directory = request.spec, request.directory
     _check(spec)
-    program, init = find_program(request.runtime), find_init()
+    runtime, init = find_program(request.runtime), find_init()
     machine = cgroups.detect()
     directory.chmod(0o711)
     overlay.check_reachable(directory)
-    ids = idrange.reserve(directory.parent / "ids", directory)
-    disk = request.disk or directory / "data"
-    cgroup = "" if machine.mode is cgroups.CgroupMode.NONE else f"/stockade-{spec.id}"
-    record = BoxRecord(
-        container=spec.id,
-        program=program,
-        disk=str(disk),
-        reservation=str(ids.reservation),
-        id_base=ids.base,
-        cgroup=cgroup,
+    image = trust.extend(
+        request.image, request.extra_ca_files, anchors=request.trust_host_cas
     )
-    record.save(directory)
-    disk.mkdir(mode=0o700, parents=True, exist_ok=True)
-    whole = [IdMap(0, ids.base, idrange.RANGE_SIZE)]
+    record = _reserve(request, runtime, machine)
+    base = record.id_base
+    whole = [IdMap(0, base, idrange.RANGE_SIZE)]
     with user_namespace(whole, whole) as namespace:
-        root = overlay.mount_root(
-            directory, disk, request.image.layers, namespace, ids.base
-        )
-    with files_owned_by(ids.base), Tree(root) as tree:
-        user = find_user(tree, spec.user)
-        etc.write_network_files(tree, spec.hostname, request.nameservers)
-        workdir = _make_workdir(tree, request, user, ids.base)
+        disk = Path(record.disk)
+        root = overlay.mount_root(directory, disk, image.layers, namespace, base)
+    with files_owned_by(base), Tree(root) as tree:
+        user, workdir = _furnish(tree, request, image.env, base)
     plan = BoxPlan(
         user=user,
         workdir=workdir,
         rootfs=str(root),
-        id_base=ids.base,
+        id_base=base,
         id_count=idrange.RANGE_SIZE,
         init=init,
         seccomp=seccomp.profile(platform.machine()),
-        cgroup=cgroup or None,
+        cgroup=record.cgroup or None,
         limits=machine.limits,
         cgroup_mount=machine.mode is cgroups.CgroupMode.V2,
         rlimits=_rlimits(),
-        env=request.image.env,
-        mounts=binds.prepare(spec.mounts, directory, user, ids.base),
+        env=image.env,
+        mounts=binds.prepare(spec.mounts, directory, user, base),
         console_size=request.console_size,
     )
     _write_bundle(directory, spec, plan)
+    return PreparedBox(record, (base + user.uid, base + user.gid), machine.warning)
+
+
+def _reserve(request: BoxRequest, runtime: str, machine: Cgroups) -> BoxRecord:
+    """Reserve ids, write down what will be outside the directory, make the disk."""
+    directory, name = request.directory, request.spec.id
+    ids = idrange.reserve(directory.parent / "ids", directory)
+    disk = request.disk or directory / "data"
+    limited = machine.mode is not cgroups.CgroupMode.NONE
+    record = BoxRecord(
+        container=name,
+        program=runtime,
+        disk=str(disk),
+        reservation=str(ids.reservation),
+        id_base=ids.base,
+        cgroup=f"/stockade-{name}" if limited else "",
+    )
+    record.save(directory)
+    # Closed: root of the devbox makes set-user-id files, which on disk are root's.
+    disk.mkdir(mode=0o700, parents=True, exist_ok=True)
+    disk.chmod(0o700)
     return record
+
+
+def _furnish(
+    tree: Tree, request: BoxRequest, env: Mapping[str, str], base: int
+) -> tuple[BoxUser, str]:
+    """Write what the devbox needs into its root; return its user and directory."""
+    spec = request.spec
+    user = find_user(tree, spec.user)
+    etc.write_network_files(tree, spec.hostname, request.nameservers)
+    workdir = _make_workdir(tree, request, user, base)
+    program.check(
+        tree,
+        spec.argv[0],
+        path={"PATH": bundle.DEFAULT_PATH, **env, **spec.env}["PATH"],
+        workdir=workdir,
+        mounts=[mount.target for mount in spec.mounts],
+    )
+    return user, workdir
 
 
 def find_init() -> str:
@@ -132,7 +184,14 @@ def _make_workdir(tree: Tree, request: BoxRequest, user: BoxUser, base: int) -> 
         for mount in request.spec.mounts
     ):
         return wanted
-    os.close(tree.directory(wanted, owner=(base + user.uid, base + user.gid)))
+    made = tree.directory(wanted, owner=(base + user.uid, base + user.gid))
+    try:
+        real = tree.real_path(made)
+    finally:
+        os.close(made)
+    if any(real.is_relative_to(place) for place in bundle.SYSTEM_PLACES):
+        # A runtime that goes there before it has closed its own files could be led out.
+        raise InvalidRequest(f"{wanted} cannot be the working directory: it is {real}")
     return wanted
 
 

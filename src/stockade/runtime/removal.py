@@ -10,7 +10,6 @@ import contextlib
 import fcntl
 import os
 import select
-import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -58,7 +57,7 @@ def remove(directory: Path) -> None:
     if record is not None:
         kill_processes(record.id_base)
         dismantle(directory, record)
-    shutil.rmtree(directory)
+    overlay.delete(directory)
 
 
 def dismantle(directory: Path, record: BoxRecord) -> None:
@@ -69,8 +68,7 @@ def dismantle(directory: Path, record: BoxRecord) -> None:
     if record.cgroup:
         cgroups.detect().remove(record.cgroup)
     overlay.unmount_all(directory)
-    with contextlib.suppress(FileNotFoundError):
-        shutil.rmtree(record.disk)
+    overlay.delete(Path(record.disk))
     idrange.release(Path(record.reservation), directory)
 
 

@@ -53,6 +53,23 @@ class Tree:
         finally:
             os.close(descriptor)
 
+    def has_link(self, path: str) -> bool:
+        """Whether *path* itself is a symbolic link, wherever that leads."""
+        try:
+            descriptor = self.open(path, os.O_PATH | os.O_NOFOLLOW)
+        except OSError:
+            return False
+        try:
+            return stat.S_ISLNK(os.fstat(descriptor).st_mode)
+        finally:
+            os.close(descriptor)
+
+    def real_path(self, descriptor: int) -> PurePosixPath:
+        """Return where in the tree an open file is, all links followed."""
+        top = os.readlink(f"/proc/self/fd/{self._top}")
+        place = os.readlink(f"/proc/self/fd/{descriptor}")
+        return PurePosixPath("/") / PurePosixPath(place).relative_to(top)
+
     def read(self, path: str, limit: int = 1 << 20) -> bytes | None:
         """Return the contents of a regular file; None if *path* leads nowhere.
 
