@@ -1,8 +1,9 @@
 """The host agent: one gateway, the devboxes behind it, and the order in which they start.
 
-The order is the promise: the gateway has acknowledged the policy, then the slot's addresses
-are let in and the interface exists, then the ruleset is read back and found right, then the
-first instruction runs. Whatever fails on the way, the devbox does not start.
+The order is the promise: the gateway has acknowledged the policy, then the slot's
+addresses are let in and the interface exists, then the ruleset is read back and found
+right, then the first instruction runs. Whatever fails on the way, the devbox does not
+start.
 """
 
 from __future__ import annotations
@@ -61,8 +62,8 @@ class Devbox:
 class HostAgent:
     """Runs devboxes on this machine, behind a gateway that was launched for it.
 
-    *on_record* is given each completed flow record, *on_missed* the number of records that
-    could not be taken.
+    *on_record* is given each completed flow record, *on_missed* the number of records
+    that could not be taken.
     """
 
     def __init__(
@@ -157,8 +158,8 @@ class HostAgent:
     async def release(self, devbox: Devbox, push: PolicyPush) -> InForce:
         """Put a prepared devbox under its policy, give it a network, and let it run.
 
-        Raises `EnforcementError`, having removed the devbox, when its enforcement cannot
-        be set up or proven.
+        Raises `EnforcementError`, having removed the devbox, when its enforcement
+        cannot be set up or proven.
         """
         slot = devbox.slot
         addresses = (str(slot.devbox4), str(slot.devbox6))
@@ -205,8 +206,8 @@ class HostAgent:
     async def _guard_network(self) -> None:
         """Read the ruleset back every few seconds; repair it, or end the devboxes.
 
-        Nothing passes without rules, since nothing is routed; but what is not proven does
-        not go on.
+        Nothing passes without rules, since nothing is routed; but what is not proven
+        does not go on.
         """
         while True:
             await asyncio.sleep(VERIFY_SECONDS)
@@ -217,7 +218,7 @@ class HostAgent:
             try:
                 await asyncio.to_thread(self._network.repair)
             except EnforcementError as error:
-                _log.error("%s; all devboxes are ended", error)  # noqa: TRY400
+                _log.error("%s; all devboxes are ended", error)
                 for devbox in tuple(self._devboxes.values()):
                     devbox.signal(signal.SIGKILL)
 

@@ -21,8 +21,9 @@ class GatewayGone(EnforcementError):
 class ControlClient:
     """One control connection: requests, each with its reply.
 
-    Requests may overlap. Every method raises `GatewayGone` when the gateway ends or does not
-    answer within `REPLY_TIMEOUT`, and `EnforcementError` with its words when it refuses.
+    Requests may overlap. Every method raises `GatewayGone` when the gateway ends or
+    does not answer within `REPLY_TIMEOUT`, and `EnforcementError` with its words when
+    it refuses.
     """
 
     def __init__(
@@ -42,7 +43,7 @@ class ControlClient:
         client._reading = asyncio.get_running_loop().create_task(client._read())
         return client
 
-    async def request(self, op: str, **fields: Any) -> dict[str, Any]:  # noqa: ANN401
+    async def request(self, op: str, **fields: Any) -> dict[str, Any]:
         """Send a request and return its reply."""
         self._next += 1
         number = self._next

@@ -1,8 +1,9 @@
 """Takes away what a killed run would leave: a child that outlives its parent for that.
 
-Namespaces and sockets go with their last holder. What does not is in the devbox's directory:
-its processes, its control group, its files. The janitor waits for the parent to end, in
-whatever way, and removes them; should it be killed too, the next start sweeps.
+Namespaces and sockets go with their last holder. What does not is in the devbox's
+directory: its processes, its control group, its files. The janitor waits for the parent
+to end, in whatever way, and removes them; should it be killed too, the next start
+sweeps.
 """
 
 from __future__ import annotations

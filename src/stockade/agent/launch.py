@@ -1,7 +1,7 @@
 """The first thing an agent does: open the gateway's namespace and start its process.
 
-A gateway needs a tenth of a second until it can be spoken to. This module imports little, so
-that a command can start it first and import the rest meanwhile.
+A gateway needs a tenth of a second until it can be spoken to. This module imports
+little, so that a command can start it first and import the rest meanwhile.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Turns the announcements of gateways into one record a flow.
 
 A gateway announces a flow when its verdict falls and completes it at its end. What was
-announced and never completed, because the gateway died, is completed here: a flow that was
-allowed is on record whatever happens.
+announced and never completed, because the gateway died, is completed here: a flow that
+was allowed is on record whatever happens.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Keeps a gateway process running, and every devbox attached to it.
 
 The sockets belong to the agent and are inherited by each gateway process in turn. While
-there is none, connections wait in the kernel and datagrams are dropped: nothing passes. A
-new process is told every devbox with its policy before it is told to serve.
+there is none, connections wait in the kernel and datagrams are dropped: nothing passes.
+A new process is told every devbox with its policy before it is told to serve.
 """
 
 from __future__ import annotations
@@ -156,11 +156,11 @@ class GatewaySupervisor:
             push=attachment.push.to_mapping(),
         )
 
-    async def _request(self, op: str, **fields: Any) -> InForce:  # noqa: ANN401
+    async def _request(self, op: str, **fields: Any) -> InForce:
         reply = await self._request_plain(op, **fields)
         return InForce(reply["generation"], reply["digest"], reply["cut"])
 
-    async def _request_plain(self, op: str, **fields: Any) -> dict[str, Any]:  # noqa: ANN401
+    async def _request_plain(self, op: str, **fields: Any) -> dict[str, Any]:
         if self._control is None:
             raise GatewayGone("no gateway is running")
         return await self._control.request(op, **fields)
@@ -168,7 +168,8 @@ class GatewaySupervisor:
     async def _persist(self, ask: Callable[[], Any]) -> InForce:
         """Ask; and when the gateway dies meanwhile, rely on the next one being told.
 
-        A new gateway is told every attachment before it serves, so it is in force there.
+        A new gateway is told every attachment before it serves, so it is in force
+        there.
         """
         await self._ready.wait()
         try:
@@ -198,7 +199,7 @@ class GatewaySupervisor:
             try:
                 await self._connect()
             except (OSError, EnforcementError) as error:
-                _log.error("the new gateway is not usable: %s", error)  # noqa: TRY400
+                _log.error("the new gateway is not usable: %s", error)
                 self._gateway.process.kill()
 
 

@@ -1,7 +1,7 @@
 """The root of the command line.
 
-Commands are imported when they are called: `stockade run` has no time to read what it does
-not need.
+Commands are imported when they are called: `stockade run` has no time to read what it
+does not need.
 """
 
 from __future__ import annotations
@@ -62,8 +62,8 @@ def cli() -> None:
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and exit.
 
-    An error raised on purpose is one message on standard error and exit status 125; wrong
-    usage is 2.
+    An error raised on purpose is one message on standard error and exit status 125;
+    wrong usage is 2.
     """
     try:
         status = cli.main(arguments, prog_name="stockade", standalone_mode=False)

@@ -37,8 +37,8 @@ class _Bar:
 
     def _start(self) -> Callable[[float, str], None]:
         # Imported for the one start in a hundred that builds an image.
-        from rich.console import Console  # noqa: PLC0415
-        from rich.progress import BarColumn, Progress, TextColumn  # noqa: PLC0415
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn
 
         if not sys.stderr.isatty():
             sys.stderr.write("stockade: building the image, once; this takes a while\n")

@@ -103,7 +103,7 @@ from stockade.policyfile import load_policy
 )
 @click.option("--quiet", "-q", is_flag=True, help="Print no summary.")
 @click.argument("command", nargs=-1, type=click.UNPROCESSED, required=True)
-def run(  # noqa: PLR0913 - one parameter an option
+def run(
     *,
     hostnames: tuple[str, ...],
     cidrs: tuple[str, ...],
@@ -163,6 +163,6 @@ def run(  # noqa: PLR0913 - one parameter an option
     )
     launched = launch(settings)
     # Imported while the gateway starts: each takes a tenth of a second.
-    from stockade.cli.session import run_session  # noqa: PLC0415
+    from stockade.cli.session import run_session
 
     return run_session(request, settings, launched, quiet=quiet)

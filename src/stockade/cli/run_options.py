@@ -92,8 +92,8 @@ def parse_env(texts: Sequence[str], environ: Mapping[str, str]) -> dict[str, str
 def parse_mount(text: str, cwd: Path) -> Mount:
     """Read `HOST:BOX` or `HOST:BOX:ro`."""
     parts = text.split(":")
-    mode = parts.pop() if len(parts) > 2 and parts[-1] in ("ro", "rw") else "rw"  # noqa: PLR2004
-    if len(parts) != 2 or not all(parts):  # noqa: PLR2004
+    mode = parts.pop() if len(parts) > 2 and parts[-1] in ("ro", "rw") else "rw"
+    if len(parts) != 2 or not all(parts):
         raise InvalidRequest(f"--mount {text}: write HOST:BOX or HOST:BOX:ro")
     source, target = parts
     if not target.startswith("/"):

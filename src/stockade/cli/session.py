@@ -198,7 +198,7 @@ class _Session:
             self._asked_to_end += 1
             if number is signal.SIGTERM:
                 asyncio.get_running_loop().call_later(GRACE_SECONDS, self._kill)
-            if self._asked_to_end > 2:  # noqa: PLR2004
+            if self._asked_to_end > 2:
                 self._kill()
 
     def _time_out(self) -> None:

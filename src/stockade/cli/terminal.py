@@ -67,8 +67,8 @@ async def relay_terminal(master: int, stdin: int, stdout: int) -> None:
 class SafeStdio:
     """The descriptors a devbox gets for 0, 1 and 2.
 
-    Pipes and files are passed as they are. A terminal is not: whoever holds it could read
-    the person's keys and change its settings, so its bytes go through pipes.
+    Pipes and files are passed as they are. A terminal is not: whoever holds it could
+    read the person's keys and change its settings, so its bytes go through pipes.
     """
 
     def __init__(self) -> None:

@@ -1,12 +1,12 @@
 """One TCP connection of a devbox, from accept to close.
 
-Where address and port decide (`allow_all`, a CIDR rule), the gateway dials the address and
-relays. Otherwise the *name* decides: from the first bytes of the client (SNI, Host), or, for
-protocols that carry none, from a lookup of this devbox; and the gateway dials that name,
-never an address only the client vouches for. Where a lookup covers the address, the dial
-starts at once and the server's bytes pass before the client has said anything, so protocols
-in which the server speaks first wait for nothing; but not one byte of the client is
-forwarded before it was read and judged.
+Where address and port decide (`allow_all`, a CIDR rule), the gateway dials the address
+and relays. Otherwise the *name* decides: from the first bytes of the client (SNI,
+Host), or, for protocols that carry none, from a lookup of this devbox; and the gateway
+dials that name, never an address only the client vouches for. Where a lookup covers the
+address, the dial starts at once and the server's bytes pass before the client has said
+anything, so protocols in which the server speaks first wait for nothing; but not one
+byte of the client is forwarded before it was read and judged.
 """
 
 from __future__ import annotations
@@ -18,11 +18,14 @@ from dataclasses import replace
 from stockade.gateway import denials
 from stockade.gateway.devboxes import AttachedDevbox
 from stockade.gateway.dialing import Barred, dial_name, with_host_fact
-from stockade.gateway.first_bytes import FirstBytes, peek, read_first_bytes
-from stockade.gateway.flowlog import Kind, OpenFlow
+from stockade.gateway.farewell import say_and_end
+from stockade.gateway.first_bytes import FirstBytes, read_first_bytes
+from stockade.gateway.flowlog import Kind
 from stockade.gateway.http import Refused, RequestRelay
-from stockade.gateway.judging import Judged, candidates, judge, meant_by
-from stockade.gateway.relay import Relay, reset
+from stockade.gateway.judging import Judged, candidates, judge, observe
+from stockade.gateway.pump import reset
+from stockade.gateway.recording import ConnectionRecord, IdleWatch
+from stockade.gateway.relay import Relay
 from stockade.gateway.resolver import ResolveError
 from stockade.gateway.services import Services
 from stockade.gateway.sinkhole import is_sinkhole
@@ -32,8 +35,6 @@ from stockade.policy.guardrails import Address
 
 SSH_PORT = 22
 
-_LINGER = 1.0
-_DRAIN = 65_536
 _BY_NAME = frozenset((Reason.ADDRESS_NOT_ALLOWED, Reason.POLICY_UNAVAILABLE))
 
 
@@ -58,11 +59,12 @@ class Connection:
         self._upstream: socket.socket | None = None
         self._relay: Relay | None = None
         self._facts: Flow | None = None
-        self._record: OpenFlow | None = None
-        self._cut: Decision | None = None
-        self._error: str | None = None
+        self._record = ConnectionRecord(services.log, devbox, address, port)
         self._early_problem: Exception | None = None
-        self._seen = (0, 0.0)
+        self._idle = IdleWatch(
+            idle=services.limits.idle_timeout,
+            half_open=services.limits.half_open_timeout,
+        )
 
     async def run(self) -> None:
         """Serve the connection to its end."""
@@ -73,7 +75,7 @@ class Connection:
             await self._serve()
             orderly = True
         except (OSError, ResolveError) as error:
-            self._error = self._error or str(error) or type(error).__name__
+            self._record.failed(error)
         except asyncio.CancelledError:
             pass  # Cut by a policy, aborted, or the gateway stops.
         finally:
@@ -82,12 +84,12 @@ class Connection:
 
     def recheck(self) -> bool:
         """End the connection if the policy in force does not allow it any more."""
-        if self._facts is None or self._cut is not None:
+        if self._facts is None or self._record.cut is not None:
             return False
         decision = self._devbox.decide(self._facts)
         if decision.allowed:
             return False
-        self._cut = decision
+        self._record.cut = decision
         self.abort()
         return True
 
@@ -98,22 +100,15 @@ class Connection:
 
     def end_if_idle(self, now: float) -> None:
         """End the connection when nothing has passed for longer than the limits say."""
-        relay = self._relay
-        if relay is None:
-            return
-        moved = relay.bytes_up + relay.bytes_down
-        if moved != self._seen[0] or not self._seen[1]:
-            self._seen = (moved, now)
-            return
-        limits = self._services.limits
-        limit = limits.half_open_timeout if relay.is_half_open else limits.idle_timeout
-        if now - self._seen[1] > limit:
-            self._error = f"nothing passed for {limit:g} s"
+        problem = self._idle.problem(self._relay, now)
+        if problem is not None:
+            self._record.error = problem
             self.abort()
 
     async def _serve(self) -> None:
         flow = with_host_fact(self._services, Flow(self._port, address=self._address))
         decision = self._devbox.decide(flow)
+        self._record.unclear = Judged(Kind.TCP, decision)
         if is_sinkhole(self._address):
             await self._serve_by_name(decision)
         elif decision.allowed:
@@ -126,39 +121,27 @@ class Connection:
     async def _serve_by_address(self, flow: Flow, decision: Decision) -> None:
         names = self._devbox.lookups.names(self._address)
         self._facts = flow
-        self._open_record(Judged(Kind.TCP, decision, names[0] if names else None))
+        self._record.open(Judged(Kind.TCP, decision, names[0] if names else None))
         self._upstream = await self._services.dialer.dial(self._address, self._port)
         relay = self._start_relay()
         relay.start_up(self._observe)
         await relay.wait()
 
     def _observe(self) -> None:
-        """Note what the client of a connection that is not judged by name says first.
-
-        A name that DNS gave for this very address is kept as a fact, so that a later policy
-        which allows the name does not cut the connection. HTTP is never kept: its later
-        requests would have to be read.
-        """
-        sniffed = peek(self._client)
-        if sniffed is None or self._record is None or self._facts is None:
-            return
-        judged = meant_by(sniffed)
-        name = judged.name
-        known = self._devbox.lookups.names(self._address)
-        if judged.kind is not Kind.HTTP:
-            name = name or (known[0] if known else None)
-            if name in known:
-                self._facts = replace(self._facts, name=name)
-        shown = str(name) if name else judged.shown
-        record = self._record.record
-        self._record.record = replace(
-            record, kind=judged.kind, name=shown or record.name
-        )
+        """Note what the client of a connection that is not judged by name says first."""
+        if self._facts is not None:
+            kind, fact, name = observe(self._client, self._devbox, self._address)
+            self._facts = replace(self._facts, name=fact)
+            self._record.describe(kind, name)
 
     async def _serve_by_name(self, base: Decision) -> None:
         names = candidates(self._devbox, self._address, self._port)
+        self._record.unclear = judge(
+            FirstBytes(b""), self._devbox, self._address, self._port, base
+        )
         if not names and self._port == SSH_PORT:
-            # An ssh client waits for the server's line as much as the server for its own.
+            # An ssh client waits for the server's line as much as the server for its
+            # own.
             await self._refuse(
                 judge(
                     FirstBytes(b"SSH-"), self._devbox, self._address, self._port, base
@@ -189,7 +172,7 @@ class Connection:
             self._early_problem = problem
         except OSError as error:
             self._early_problem = error
-            self._error = str(error) or type(error).__name__
+            self._record.failed(error)
             self.abort()
         else:
             self._upstream = upstream
@@ -233,9 +216,9 @@ class Connection:
             await self._refuse(replace(judged, decision=barred.decision))
             return
         except ResolveError:
-            self._open_record(judged)
+            self._record.open(judged, self._facts)
             raise
-        self._open_record(judged)
+        self._record.open(judged, self._facts)
         await self._relay_judged(judged, first)
 
     async def _relay_judged(self, judged: Judged, first: FirstBytes) -> None:
@@ -283,80 +266,33 @@ class Connection:
         self._relay.down.start()
         return self._relay
 
-    def _open_record(self, judged: Judged) -> OpenFlow:
-        facts = self._facts
-        address = facts.address if facts and facts.address else self._address
-        self._record = self._services.log.open(
-            self._devbox.subject,
-            judged.kind,
-            judged.decision,
-            name=str(judged.name) if judged.name else judged.shown,
-            address=str(address),
-            port=self._port,
-        )
-        return self._record
-
     async def _refuse(self, judged: Judged) -> None:
         """Record a denial and tell the client in its own protocol, if it has one."""
         self._facts = None
-        self._open_record(judged).close()
+        self._record.deny(judged)
         spoken = self._relay is not None and self._relay.bytes_down
         self._drop_upstream()
-        message = denials.message(
-            judged.kind,
-            self._devbox.subject,
-            self._devbox.policy.policy.name,
-            judged.decision,
-            str(judged.name) if judged.name else judged.shown,
-            is_ssh=judged.is_ssh,
-        )
+        message = denials.message(judged, self._devbox)
         if spoken or not message:
             raise ConnectionRefusedError(str(judged.decision.reason))
-        await self._say_and_end(message)
+        await say_and_end(self._client, message)
 
     async def _refuse_later(self, refused: Refused) -> None:
         """End a kept-alive HTTP connection at a request that may not be forwarded."""
         denied = Judged(Kind.HTTP, refused.decision, shown=refused.name)
         relay = self._relay
         between = relay is not None and relay.down.is_idle
-        self._close_record()
+        self._record.close(relay)
         self._facts = None
-        self._open_record(denied).close()
+        self._record.deny(denied)
         self._drop_upstream()
         if not between:
             raise ConnectionRefusedError(str(refused.decision.reason))
-        await self._say_and_end(
-            denials.http(
-                self._devbox.subject,
-                self._devbox.policy.policy.name,
-                refused.decision,
-                refused.name,
-            )
-        )
-
-    async def _say_and_end(self, message: bytes) -> None:
-        """Send *message*, then let the client read it: a reset would overtake it."""
-        await self._loop.sock_sendall(self._client, message)
-        self._client.shutdown(socket.SHUT_WR)
-        try:
-            async with asyncio.timeout(_LINGER):
-                while await self._loop.sock_recv(self._client, _DRAIN):
-                    pass
-        except TimeoutError:
-            pass
-
-    def _close_record(self) -> None:
-        if self._record is not None:
-            relay = self._relay
-            self._record.close(
-                bytes_up=relay.bytes_up if relay else 0,
-                bytes_down=relay.bytes_down if relay else 0,
-                error=self._error,
-                cut=self._cut,
-            )
+        message = denials.message(denied, self._devbox)
+        await say_and_end(self._client, message)
 
     def _close(self, *, orderly: bool) -> None:
-        self._close_record()
+        self._record.close(self._relay)
         if self._relay is not None:
             self._relay.stop()
         for sock in (self._upstream, self._client):

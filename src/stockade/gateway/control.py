@@ -6,8 +6,8 @@ One JSON object a line, each request answered by one reply with the same `id`:
     {"id": 7, "ok": true, "generation": 3, "digest": "…", "cut": 2}
     {"id": 8, "ok": false, "error": "…"}
 
-`push` is {policy_id, generation, digest, policy}. The reply to a push is sent when it is in
-force. After `subscribe` the connection carries flow records, one a line, instead.
+`push` is {policy_id, generation, digest, policy}. The reply to a push is sent when it
+is in force. After `subscribe` the connection carries flow records, one a line, instead.
 """
 
 from __future__ import annotations
@@ -157,7 +157,8 @@ class ControlService:
 
         end = self._services.log.subscribe(send)
         try:
-            # The one thing a subscriber says: a line to be answered once all is written.
+            # The one thing a subscriber says: a line to be answered once all is
+            # written.
             while line := await reader.readline():
                 self._services.log.flush_questions()
                 writer.write(_line({"flushed": json.loads(line).get("id")}))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from stockade.gateway.devboxes import AttachedDevbox
 from stockade.gateway.flowlog import Kind, Subject
+from stockade.gateway.judging import Judged
 from stockade.policy.decide import Decision, Reason
 from stockade.wire.http1 import denial_response
 from stockade.wire.tls import access_denied_alert
@@ -44,32 +46,25 @@ def sentence(subject: Subject, decision: Decision, name: str | None) -> str:
     )
 
 
-def message(  # noqa: PLR0913 - the parts of one message
-    kind: Kind,
-    subject: Subject,
-    policy_name: str,
-    decision: Decision,
-    name: str | None,
-    *,
-    is_ssh: bool,
-) -> bytes:
+def message(judged: Judged, devbox: AttachedDevbox) -> bytes:
     """What a TCP client is sent before its connection ends; nothing means a reset."""
-    if kind is Kind.TLS:
+    if judged.kind is Kind.TLS:
         return access_denied_alert()
-    if kind is Kind.HTTP:
-        return http(subject, policy_name, decision, name)
-    return ssh(subject, decision, name) if is_ssh else b""
+    if judged.kind is Kind.HTTP:
+        return _http(judged, devbox)
+    if judged.is_ssh:
+        return ssh(devbox.subject, judged.decision, judged.display)
+    return b""
 
 
-def http(
-    subject: Subject, policy_name: str, decision: Decision, name: str | None
-) -> bytes:
+def _http(judged: Judged, devbox: AttachedDevbox) -> bytes:
     """A `403` (a `400` for a request that cannot be read) with JSON and one plain line."""
+    subject, decision, name = devbox.subject, judged.decision, judged.display
     body = {
         "error": "network_policy_denied",
         "host": name,
         "policy_id": subject.policy_id,
-        "policy_name": policy_name,
+        "policy_name": devbox.policy.policy.name,
         "generation": subject.generation,
         "reason": str(decision.reason),
         "hint": hint(decision.reason),

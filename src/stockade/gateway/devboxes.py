@@ -1,8 +1,8 @@
 """The devboxes attached to this gateway, and the policy each is under.
 
-Identity is the source address: the ruleset of the gateway namespace lets a packet in only
-when interface and source belong together. A devbox whose policy cannot be compiled is under
-a policy that denies everything, never under none.
+Identity is the source address: the ruleset of the gateway namespace lets a packet in
+only when interface and source belong together. A devbox whose policy cannot be compiled
+is under a policy that denies everything, never under none.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ class LiveFlow(Protocol):
 class Memo:
     """A ready answer to a DNS message that was answered less than a second ago.
 
-    *body* is all of it but the message id; *expires* is a time of the loop's clock; *count*
-    puts one more such question on record.
+    *body* is all of it but the message id; *expires* is a time of the loop's clock;
+    *count* puts one more such question on record.
     """
 
     body: bytes
@@ -104,8 +104,9 @@ class AttachedDevbox:
     def apply(self, push: PolicyPush) -> Acknowledgement:
         """Put *push* in force, whole, and cut the flows it does not allow.
 
-        Pushing the generation that is in force again changes nothing. Raises `Conflict` for
-        an older generation of the same policy, and for another content under the same one.
+        Pushing the generation that is in force again changes nothing. Raises `Conflict`
+        for an older generation of the same policy, and for another content under the
+        same one.
         """
         current = self._push
         if current is not None and current.policy_id == push.policy_id:

@@ -17,7 +17,7 @@ from stockade.wire.dns import QType
 MAX_DIALS = 4
 
 
-class Barred(Exception):  # noqa: N818 - a verdict, not a failure
+class Barred(Exception):
     """Every address of an allowed name is one that may not be reached."""
 
     def __init__(self, decision: Decision, address: Address) -> None:
@@ -48,8 +48,8 @@ async def vetted_addresses(
     """Where *name* points now and *flow* may go, *prefer* first if it is among them.
 
     Addresses of *prefer*'s family are asked for first, the other family only when there
-    are none. Raises `Barred` when no address may be reached, `ResolveError` when the name
-    has none.
+    are none. Raises `Barred` when no address may be reached, `ResolveError` when the
+    name has none.
     """
     first = address_qtype(prefer)
     barred: Barred | None = None

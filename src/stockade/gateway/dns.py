@@ -1,9 +1,9 @@
 """Answers every DNS question of every devbox, whatever address it was sent to.
 
-Only A and AAAA questions for allowed names are asked of anybody. A denied name is answered
-with a sinkhole address and an extended error that says why, and is never forwarded. The
-addresses of an answer are what the gateway itself would be allowed to dial; each is noted as
-a lookup of the devbox.
+Only A and AAAA questions for allowed names are asked of anybody. A denied name is
+answered with a sinkhole address and an extended error that says why, and is never
+forwarded. The addresses of an answer are what the gateway itself would be allowed to
+dial; each is noted as a lookup of the devbox.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ class DnsAnswerer:
             return await self._other_type(devbox, query, name, decision, max_size)
         return await self._addresses(devbox, query, name, decision, message, max_size)
 
-    async def _addresses(  # noqa: PLR0913 - one question and its circumstances
+    async def _addresses(
         self,
         devbox: AttachedDevbox,
         query: Query,
@@ -121,7 +121,7 @@ class DnsAnswerer:
             devbox, query, name, decision, resolved, message, max_size
         )
 
-    def _answer_with(  # noqa: PLR0913 - one question, its answer and its circumstances
+    def _answer_with(
         self,
         devbox: AttachedDevbox,
         query: Query,
@@ -193,8 +193,8 @@ class DnsAnswerer:
     ) -> Decision | None:
         """Why *address* is not given to the devbox, or None.
 
-        A private address is given where any port of it is allowed: the port is judged when
-        it is dialled.
+        A private address is given where any port of it is allowed: the port is judged
+        when it is dialled.
         """
         facts = with_host_fact(
             self._services, Flow(DNS_PORT, Transport.TCP, address, name)
@@ -221,9 +221,9 @@ class DnsAnswerer:
     ) -> bytes:
         """A question for something other than addresses.
 
-        A restricted devbox is told that there is none: TXT and its like are channels, and
-        HTTPS records carry keys and addresses that would go around the gateway. One that
-        may reach everything may ask everything.
+        A restricted devbox is told that there is none: TXT and its like are channels,
+        and HTTPS records carry keys and addresses that would go around the gateway. One
+        that may reach everything may ask everything.
         """
         qtype = query.question.qtype
         if not devbox.policy.allow_all or qtype in _UNASKED:

@@ -11,10 +11,10 @@ from ipaddress import ip_address
 from typing import Any
 
 from stockade.gateway.devboxes import AttachedDevbox
-from stockade.gateway.dns import DNS_PORT, TCP_MESSAGE, DnsAnswerer
+from stockade.gateway.dns import TCP_MESSAGE, DnsAnswerer
 from stockade.gateway.listening import TaskKeeper, accept_each
-from stockade.gateway.sockets import Datagrams, original_destination
 from stockade.gateway.services import Services
+from stockade.gateway.sockets import Datagrams, original_destination
 
 _BATCH = 128
 _MAX_QUERY = 4_096
@@ -42,7 +42,7 @@ class DnsService:
         """Answer questions sent to the gateway's own address: the usual, quick way."""
         registry, answerer = self._services.registry, self._answerer
 
-        def reply_to(source: Any) -> Callable[[bytes], None]:  # noqa: ANN401
+        def reply_to(source: Any) -> Callable[[bytes], None]:
             def reply(message: bytes) -> None:
                 # The devbox may be gone, or take nothing: it will ask again.
                 with contextlib.suppress(OSError):

@@ -21,8 +21,8 @@ _READ = 65_536
 class FirstBytes:
     """The bytes, and what they are.
 
-    *sniffed* is None when the client said nothing, when it is unreadable (*problem*), and
-    when it stopped before it was clear what it would say (*expired*).
+    *sniffed* is None when the client said nothing, when it is unreadable (*problem*),
+    and when it stopped before it was clear what it would say (*expired*).
     """
 
     data: bytes
@@ -37,12 +37,12 @@ async def read_first_bytes(
 ) -> FirstBytes:
     """Read until the protocol is clear, the client ends, or the budget is spent.
 
-    A *patient* reader waits for the first byte as long as it takes: the server may be the
-    one to speak first. Raises `OSError` when the client is gone.
+    A *patient* reader waits for the first byte as long as it takes: the server may be
+    the one to speak first. Raises `OSError` when the client is gone.
     """
     loop = asyncio.get_running_loop()
     data = b""
-    deadline = None if patient else loop.time() + limits.sniff_timeout
+    deadline = None if patient else loop.time() + limits.first_byte_timeout
     for _ in range(limits.sniff_pieces):
         try:
             async with asyncio.timeout_at(deadline):
@@ -51,7 +51,7 @@ async def read_first_bytes(
             return FirstBytes(data, expired=True)
         if not chunk:
             return _at_end(data)
-        if deadline is None:
+        if not data:
             deadline = loop.time() + limits.sniff_timeout
         data += chunk
         try:
@@ -71,7 +71,7 @@ def _at_end(data: bytes) -> FirstBytes:
     A text without a line end is no request to any HTTP server, and nothing else that
     carries a name; an unfinished ClientHello or head stays in doubt.
     """
-    if not data or (b"\n" not in data and data[0] != 0x16):  # noqa: PLR2004
+    if not data or (b"\n" not in data and data[0] != 0x16):
         return FirstBytes(data, Sniffed(Protocol.OPAQUE, None, None, None), eof=True)
     return FirstBytes(data, problem=WireError("ended too early"), eof=True)
 

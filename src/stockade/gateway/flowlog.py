@@ -1,9 +1,10 @@
 """Flow records: one per attempt to communicate, for people, tools and evidence.
 
-A record is announced when its verdict falls and completed when the flow ends; a denied flow
-does both at once. Equal DNS questions of one devbox within a second are one record with a
-`count`, since a resolver loop asks the same thing thousands of times. Records leave through
-subscribers; what a subscriber is too slow to take is counted, never lost in silence.
+A record is announced when its verdict falls and completed when the flow ends; a denied
+flow does both at once. Equal DNS questions of one devbox within a second are one record
+with a `count`, since a resolver loop asks the same thing thousands of times. Records
+leave through subscribers; what a subscriber is too slow to take is counted, never lost
+in silence.
 """
 
 from __future__ import annotations
@@ -32,9 +33,9 @@ class FlowRecord:
     """One flow. The field names are the schema of `--flows`, log and API alike.
 
     *time* is the moment of the verdict in seconds since the epoch, *duration* is in
-    seconds, bytes are counted as the devbox sees them: up is what it sent. *addresses* are
-    those given in answer to a DNS question. *error* says what went wrong after an allow.
-    *ended* is false in the announcement of a flow that goes on.
+    seconds, bytes are counted as the devbox sees them: up is what it sent. *addresses*
+    are those given in answer to a DNS question. *error* says what went wrong after an
+    allow. *ended* is false in the announcement of a flow that goes on.
     """
 
     id: int
@@ -198,6 +199,10 @@ class OpenFlow:
         self._closed = False
         self.record = record
 
+    def describe(self, kind: Kind, name: str | None) -> None:
+        """Add what was learnt since: what the flow is, and its name if there is one."""
+        self.record = replace(self.record, kind=kind, name=name or self.record.name)
+
     def close(
         self,
         *,
@@ -208,7 +213,8 @@ class OpenFlow:
     ) -> None:
         """Complete the record; a second call does nothing.
 
-        *cut* is the decision of a later policy, or of a later request, that ended the flow.
+        *cut* is the decision of a later policy, or of a later request, that ended the
+        flow.
         """
         if self._closed:
             return

@@ -1,10 +1,11 @@
 """The request direction of a plain HTTP/1 connection, which stays parsed.
 
-Several hosts often share one address, so a verified first request says nothing about the
-next one: every request on the connection is checked before a byte of it is forwarded. The
-response direction needs no eyes and is spliced. The one way to end the parsing is a `101`
-that answers the first request of the connection; a later request that asks for an upgrade
-is forwarded without asking, since a response can be told apart only by counting them all.
+Several hosts often share one address, so a verified first request says nothing about
+the next one: every request on the connection is checked before a byte of it is
+forwarded. The response direction needs no eyes and is spliced. The one way to end the
+parsing is a `101` that answers the first request of the connection; a later request
+that asks for an upgrade is forwarded without asking, since a response can be told apart
+only by counting them all.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ _INTERIM = (100, 102, 103)
 _STATUS = slice(9, 12)
 
 
-class Refused(Exception):  # noqa: N818 - a verdict, not a failure
+class Refused(Exception):
     """A request of the connection may not be forwarded."""
 
     def __init__(self, decision: Decision, name: str | None) -> None:
@@ -78,8 +79,8 @@ class RequestRelay:
     async def run(self, data: bytes) -> None:
         """Forward *data* and all that follows, until the client ends.
 
-        Raises `Refused` at the first request that may not be forwarded, `OSError` when a
-        side is gone.
+        Raises `Refused` at the first request that may not be forwarded, `OSError` when
+        a side is gone.
         """
         while True:
             upgraded = await self._forward(data)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import socket
 from dataclasses import dataclass
 
 from stockade.errors import HostnameError
 from stockade.gateway.devboxes import AttachedDevbox
-from stockade.gateway.first_bytes import FirstBytes
+from stockade.gateway.first_bytes import FirstBytes, peek
 from stockade.gateway.flowlog import Kind
 from stockade.gateway.http import judge_head
 from stockade.names import Hostname
@@ -30,6 +31,11 @@ class Judged:
     name: Hostname | None = None
     shown: str | None = None
     is_ssh: bool = False
+
+    @property
+    def display(self) -> str | None:
+        """The name as records and denials show it."""
+        return str(self.name) if self.name else self.shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +83,8 @@ def judge(
 ) -> Judged:
     """Judge a client that no rule on addresses allows. *base* is that denial.
 
-    What cannot be read without doubt is denied as such: "could not tell" is never "nothing
-    there".
+    What cannot be read without doubt is denied as such: "could not tell" is never
+    "nothing there".
     """
     if first.problem is not None:
         is_tls = first.data[:1] == b"\x16"
@@ -89,7 +95,7 @@ def judge(
         return Judged(
             Kind.HTTP, deny(Reason.HTTP_UNPARSEABLE), shown=_told(devbox, address)
         )
-    if first.expired:
+    if first.expired and first.data:
         shown = _told(devbox, address)
         return Judged(Kind.TCP, deny(Reason.NO_CLIENT_DATA), shown=shown)
     sniffed = first.sniffed
@@ -114,7 +120,7 @@ def judge(
     return Judged(Kind.TLS, decision, meant.name)
 
 
-def _judge_opaque(  # noqa: PLR0913 - the facts of one connection
+def _judge_opaque(
     first: FirstBytes,
     devbox: AttachedDevbox,
     address: Address,
@@ -133,6 +139,26 @@ def _judge_opaque(  # noqa: PLR0913 - the facts of one connection
     if told is not None and base.reason is not Reason.POLICY_UNAVAILABLE:
         base = Decision(Verdict.DENY, Reason.HOSTNAME_NOT_ALLOWED)
     return Judged(kind, base, shown=told, is_ssh=is_ssh)
+
+
+def observe(
+    client: socket.socket, devbox: AttachedDevbox, address: Address
+) -> tuple[Kind, Hostname | None, str | None]:
+    """What a client that is judged by its address says first: kind, fact, and what to show.
+
+    The fact is a name that DNS gave this devbox for this very address: a later policy
+    that allows it need not cut the connection. HTTP has none, since its later requests
+    would have to be read.
+    """
+    sniffed = peek(client)
+    if sniffed is None:
+        return Kind.TCP, None, None
+    meant = meant_by(sniffed)
+    known = devbox.lookups.names(address)
+    fact = meant.name or (known[0] if known else None)
+    if meant.kind is Kind.HTTP or fact not in known:
+        fact = None
+    return meant.kind, fact, str(meant.name) if meant.name else meant.shown
 
 
 def _told(devbox: AttachedDevbox, address: Address) -> str | None:

@@ -44,8 +44,8 @@ def accept_each(
 ) -> None:
     """Call *serve* with each accepted connection.
 
-    Without descriptors to spare, accepting pauses and goes on; the kernel keeps those who
-    wait.
+    Without descriptors to spare, accepting pauses and goes on; the kernel keeps those
+    who wait.
     """
     loop = asyncio.get_running_loop()
 

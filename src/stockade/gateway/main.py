@@ -1,8 +1,9 @@
 """The gateway process: its parts, put together, and its life.
 
-The process runs in the uplink namespace without any privilege. What ties it to the gateway
-namespace are the sockets it inherits. It accepts nothing from devboxes before the agent has
-attached them and said `serve`, so no devbox ever meets a gateway without its policy.
+The process runs in the uplink namespace without any privilege. What ties it to the
+gateway namespace are the sockets it inherits. It accepts nothing from devboxes before
+the agent has attached them and said `serve`, so no devbox ever meets a gateway without
+its policy.
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ from stockade.gateway.flowlog import FlowLog
 from stockade.gateway.listening import TaskKeeper
 from stockade.gateway.questions import Bucket, QuestionLimits
 from stockade.gateway.resolver import UplinkResolver
-from stockade.gateway.settings import GatewaySettings
 from stockade.gateway.services import Limits, Services
+from stockade.gateway.settings import GatewaySettings
 from stockade.gateway.sockets import Datagrams
 from stockade.gateway.tcp import TcpService
 from stockade.gateway.udp import UdpService
@@ -162,7 +163,8 @@ def drop_privileges() -> None:
 
 def run_gateway(settings: GatewaySettings, uplink: Uplink) -> None:
     """Run a gateway process to its end."""
-    # Imported for the process that needs it: the agent reads this module's settings only.
+    # Imported for the process that needs it: the agent reads this module's settings
+    # only.
     import uvloop  # noqa: PLC0415
 
     drop_privileges()

@@ -1,7 +1,8 @@
 """Renders the packets that the gateway sends through its raw sockets.
 
-A transparent gateway answers from addresses that are not its own: the one the devbox sent
-to. For UDP it writes those packets itself, and for denials the ICMP errors (RFC 792, 4443).
+A transparent gateway answers from addresses that are not its own: the one the devbox
+sent to. For UDP it writes those packets itself, and for denials the ICMP errors (RFC
+792, 4443).
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ def udp_packets(
     # A checksum of 0 means "none"; one that comes out as 0 is sent as its complement.
     checksum = _checksum(pseudo + header + payload) or 0xFFFF
     datagram = header[:6] + checksum.to_bytes(2, "big") + payload
-    if source[0].version == 4:  # noqa: PLR2004
+    if source[0].version == 4:
         return _split_v4(source[0], target[0], datagram, identification)
     return _split_v6(source[0], target[0], datagram, identification)
 
@@ -59,16 +60,17 @@ def _unreachable(
 ) -> bytes:
     """An error from *target* to *source*, quoting the start of the datagram it answers.
 
-    The quoted header is rebuilt: a receiver finds the socket by its addresses and ports.
+    The quoted header is rebuilt: a receiver finds the socket by its addresses and
+    ports.
     """
     version = source[0].version
     kind, code = kinds[version]
     quoted = udp_packets(source, target, b"", 0)[0]
     body = struct.pack("!BBHI", kind, code, 0, 0) + quoted
-    pseudo = _pseudo(target[0], source[0], 58, len(body)) if version == 6 else b""  # noqa: PLR2004
+    pseudo = _pseudo(target[0], source[0], 58, len(body)) if version == 6 else b""
     checksum = _checksum(pseudo + body)
     body = body[:2] + checksum.to_bytes(2, "big") + body[4:]
-    if version == 4:  # noqa: PLR2004
+    if version == 4:
         return _v4_header(target[0], source[0], len(body), 0, 0, 1) + body
     return _v6_header(target[0], source[0], len(body), 58) + body
 
@@ -103,7 +105,7 @@ def _split_v6(
     return packets
 
 
-def _v4_header(  # noqa: PLR0913 - the fields of one header
+def _v4_header(
     source: Address,
     target: Address,
     length: int,

@@ -1,7 +1,8 @@
 """How many DNS questions of one devbox reach the resolvers.
 
-Answers from the cache are free. What is asked upstream is bounded in rate and number, and
-so are new names under a wildcard, since each of them tells its zone's servers something.
+Answers from the cache are free. What is asked upstream is bounded in rate and number,
+and so are new names under a wildcard, since each of them tells its zone's servers
+something.
 """
 
 from __future__ import annotations

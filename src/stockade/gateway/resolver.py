@@ -1,8 +1,9 @@
 """Asks the uplink's resolvers, and remembers the answers for their time to live.
 
-A question is rebuilt from scratch: nothing a devbox wrote but the name and the type reaches
-a resolver. Each attempt has its own socket, so a random source port, a random id, and random
-letter case ("0x20", draft-vixie-dnsext-dns0x20); an answer must match all of them.
+A question is rebuilt from scratch: nothing a devbox wrote but the name and the type
+reaches a resolver. Each attempt has its own socket, so a random source port, a random
+id, and random letter case ("0x20", draft-vixie-dnsext-dns0x20); an answer must match
+all of them.
 """
 
 from __future__ import annotations
@@ -55,8 +56,8 @@ class Resolver(Protocol):
 class UplinkResolver:
     """A caching stub resolver over the uplink's recursive ones.
 
-    Equal questions in flight are asked once. The cache holds at most `CACHE_ENTRIES`, the
-    oldest are forgotten first.
+    Equal questions in flight are asked once. The cache holds at most `CACHE_ENTRIES`,
+    the oldest are forgotten first.
     """
 
     def __init__(
@@ -87,7 +88,8 @@ class UplinkResolver:
         key = (name.text, qtype)
         task = self._asking.get(key)
         if task is None:
-            # Not a child of the caller: others wait for the same answer when it goes away.
+            # Not a child of the caller: others wait for the same answer when it goes
+            # away.
             task = asyncio.get_running_loop().create_task(self._ask(name, qtype))
             self._asking[key] = task
             task.add_done_callback(lambda done: self._forget(key, done))
@@ -149,7 +151,7 @@ class UplinkResolver:
         spelled = _random_case(name.text)
         query = render_query(message_id, spelled, qtype)
         target = (str(resolver), DNS_PORT)
-        family = socket.AF_INET if resolver.version == 4 else socket.AF_INET6  # noqa: PLR2004
+        family = socket.AF_INET if resolver.version == 4 else socket.AF_INET6
 
         def read(message: bytes) -> Answer:
             return parse_answer(
@@ -199,4 +201,4 @@ def _random_case(name: str) -> str:
 
 def address_qtype(address: Address) -> QType:
     """The question whose answers have the family of *address*."""
-    return QType.A if address.version == 4 else QType.AAAA  # noqa: PLR2004
+    return QType.A if address.version == 4 else QType.AAAA

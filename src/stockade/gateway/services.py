@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from stockade.gateway.devboxes import Registry
 from stockade.gateway.flowlog import FlowLog
-from stockade.gateway.relay import PipePool
+from stockade.gateway.pump import PipePool
 from stockade.gateway.resolver import UplinkResolver
 from stockade.gateway.upstream import Dialer, Uplink
 from stockade.policy.guardrails import Network
@@ -18,6 +18,8 @@ class Limits:
 
     flows: int = 2_048
     udp_flows: int = 1_024
+    #: For a client to whose destination nothing leads but what it says.
+    first_byte_timeout: float = 1.5
     sniff_timeout: float = 10.0
     sniff_pieces: int = 20_000
     idle_timeout: float = 7_200.0

@@ -15,8 +15,8 @@ MAX_LINE = 8 << 20
 class GatewaySettings:
     """What the agent tells a gateway at its start.
 
-    *sockets* (by name, as `host.sockets` has them) and *control* are inherited descriptors;
-    each of *control* is the gateway's end of a control connection.
+    *sockets* (by name, as `host.sockets` has them) and *control* are inherited
+    descriptors; each of *control* is the gateway's end of a control connection.
     """
 
     sockets: Mapping[str, int]

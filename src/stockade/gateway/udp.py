@@ -1,8 +1,9 @@
 """Relays datagrams: one exchange per (devbox address and port, destination address and port).
 
-An exchange is judged when its first datagram comes, by address or by the name a lookup of
-the devbox gives for it; the gateway then sends to where that name points, and answers in
-the name of the address the devbox used. What is denied is answered with an ICMP error.
+An exchange is judged when its first datagram comes, by address or by the name a lookup
+of the devbox gives for it; the gateway then sends to where that name points, and
+answers in the name of the address the devbox used. What is denied is answered with an
+ICMP error.
 """
 
 from __future__ import annotations
@@ -80,7 +81,7 @@ class Exchange:
             return
         if self not in self._devbox.flows:
             return
-        family = socket.AF_INET if address.version == 4 else socket.AF_INET6  # noqa: PLR2004
+        family = socket.AF_INET if address.version == 4 else socket.AF_INET6
         try:
             self._socket = socket.socket(
                 family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK

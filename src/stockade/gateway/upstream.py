@@ -1,7 +1,7 @@
 """The gateway's own way out: connections and questions from the uplink namespace.
 
-The gateway process lives in the uplink namespace; only its listening sockets belong to the
-gateway namespace. So plain `socket()` calls made here leave by the uplink.
+The gateway process lives in the uplink namespace; only its listening sockets belong to
+the gateway namespace. So plain `socket()` calls made here leave by the uplink.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class TcpDialer:
 
     async def dial(self, address: Address, port: int) -> socket.socket:
         """Connect, or raise `OSError` (`TimeoutError` after the dialer's time-out)."""
-        family = socket.AF_INET if address.version == 4 else socket.AF_INET6  # noqa: PLR2004
+        family = socket.AF_INET if address.version == 4 else socket.AF_INET6
         sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         try:
             tune(sock)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from ipaddress import IPv4Address
 
-from stockade.names import HostPattern, Hostname
+from stockade.names import Hostname, HostPattern
 from stockade.policy.guardrails import Address, Guardrails, Zone, zone_of
 from stockade.policy.model import AllowedCidr, NetworkPolicy, Transport
 
@@ -66,8 +66,8 @@ class Flow:
     """What is to be decided: a destination, and the name that was verified for it.
 
     *address* is None while only the name is known (a DNS question, a name to dial);
-    *name* is None while nothing verified one. *is_host* says that the address belongs to
-    the machine itself.
+    *name* is None while nothing verified one. *is_host* says that the address belongs
+    to the machine itself.
     """
 
     port: int
@@ -136,8 +136,10 @@ class CompiledPolicy:
             if pattern.wildcard
         }
         cidrs = policy.allowed_cidrs
-        self._cidrs4 = _Cidrs([entry for entry in cidrs if entry.cidr.version == 4], 32)  # noqa: PLR2004
-        self._cidrs6 = _Cidrs([entry for entry in cidrs if entry.cidr.version == 6], 128)  # noqa: PLR2004
+        self._cidrs4 = _Cidrs([entry for entry in cidrs if entry.cidr.version == 4], 32)
+        self._cidrs6 = _Cidrs(
+            [entry for entry in cidrs if entry.cidr.version == 6], 128
+        )
 
     @property
     def allow_all(self) -> bool:
@@ -173,7 +175,8 @@ def decide(policy: CompiledPolicy, guardrails: Guardrails, flow: Flow) -> Decisi
     1. an address no policy opens (the machine itself, loopback, link-local, metadata,
        multicast, reserved, closed by the operator)        -> deny
     2. an allowed CIDR that covers address and port, unless `allow_all` -> allow
-    3. a private address that the operator did not open, and no allowed CIDR covers -> deny
+    3. a private address that the operator did not open, and no allowed CIDR covers ->
+       deny
     4. `allow_all`                                         -> allow
     5. an allowed hostname that covers the verified name   -> allow
     6. nothing                                             -> deny

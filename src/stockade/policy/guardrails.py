@@ -1,8 +1,8 @@
 """Addresses that no policy opens, `allow_all` included, and those that need a CIDR rule.
 
 Sources: the IANA special-purpose address registries (RFC 6890 and its updates), and the
-metadata services of the public clouds. The documentation ranges (RFC 5737, RFC 3849) are
-ordinary public addresses here: nobody routes them, and test networks live in them.
+metadata services of the public clouds. The documentation ranges (RFC 5737, RFC 3849)
+are ordinary public addresses here: nobody routes them, and test networks live in them.
 """
 
 from __future__ import annotations
@@ -71,9 +71,9 @@ _ZONES6 = tuple(
         ("2000::/3", Zone.PUBLIC),
     )
 )
-# Formats that carry an IPv4 address (RFC 4291, 6052, 3056): its offset in bits, and whether
-# a packet may be sent to such an address at all. They are judged by the address inside,
-# since a translator on the way would deliver there.
+# Formats that carry an IPv4 address (RFC 4291, 6052, 3056): its offset in bits, and
+# whether a packet may be sent to such an address at all. They are judged by the address
+# inside, since a translator on the way would deliver there.
 _EMBEDDED = (
     (IPv6Network("::/96"), 0, False),
     (IPv6Network("::ffff:0:0/96"), 0, False),

@@ -1,9 +1,9 @@
 """Which names a devbox was told for which address.
 
-A lookup says that the gateway answered this devbox's question for a name with this address.
-It opens nothing by itself: the name must be allowed at the moment of the flow, and the
-gateway dials the name. So lookups are kept for the life of the devbox, and clients that
-cache addresses for hours keep working; only their number is bounded.
+A lookup says that the gateway answered this devbox's question for a name with this
+address. It opens nothing by itself: the name must be allowed at the moment of the flow,
+and the gateway dials the name. So lookups are kept for the life of the devbox, and
+clients that cache addresses for hours keep working; only their number is bounded.
 """
 
 from __future__ import annotations

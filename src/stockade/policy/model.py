@@ -1,7 +1,7 @@
 """Network policies as values, and their one reading from and to plain mappings.
 
-The field names are those of the Runloop API (`/v1/network-policies`). A policy that exists
-is well formed: everything that can be wrong is refused while it is read.
+The field names are those of the Runloop API (`/v1/network-policies`). A policy that
+exists is well formed: everything that can be wrong is refused while it is read.
 """
 
 from __future__ import annotations
@@ -68,8 +68,12 @@ class PortRule:
             raise InvalidRequest(f"{where}: end_port {end_port} is below port {port}")
         protocol = values.get("protocol")
         if protocol not in (None, *Transport):
-            raise InvalidRequest(f'{where}.protocol: {protocol!r} is not "TCP" or "UDP"')
-        return cls(port, end_port, None if protocol is None else Transport(str(protocol)))
+            raise InvalidRequest(
+                f'{where}.protocol: {protocol!r} is not "TCP" or "UDP"'
+            )
+        return cls(
+            port, end_port, None if protocol is None else Transport(str(protocol))
+        )
 
     def to_mapping(self) -> dict[str, object]:
         """The reverse of `from_mapping`."""
@@ -198,7 +202,9 @@ def _list(raw: object, where: str, limit: int) -> Sequence[object]:
     if not isinstance(raw, list | tuple):
         raise InvalidRequest(f"{where}: expected a list, got {raw!r}")
     if len(raw) > limit:
-        raise InvalidRequest(f"{where}: {len(raw)} entries, at most {limit} are allowed")
+        raise InvalidRequest(
+            f"{where}: {len(raw)} entries, at most {limit} are allowed"
+        )
     return raw
 
 
