@@ -137,6 +137,7 @@ class HostAgent:
                 nameservers=(slot.gateway4,),
                 runtime=self._settings.runtime,
                 trust_host_cas=self._settings.trust_host_cas,
+                extra_ca_files=self._settings.extra_ca_files,
                 console_size=console_size,
             )
         )
@@ -167,8 +168,7 @@ class HostAgent:
             in_force = await self._supervisor.attach(
                 Attachment(devbox.spec.id, addresses, push)
             )
-            if in_force.digest != push.digest:
-                raise EnforcementError("the gateway has another policy in force")
+            _check_in_force(in_force, push)
             await _in_thread(lambda: self._connect(devbox))
         except BaseException:
             await self.remove(devbox)
@@ -223,12 +223,17 @@ class HostAgent:
                     devbox.signal(signal.SIGKILL)
 
 
+def _check_in_force(in_force: InForce, push: PolicyPush) -> None:
+    if in_force.digest != push.digest or in_force.generation != push.generation:
+        raise EnforcementError("the gateway has another policy in force")
+
+
 async def _in_thread(call: Callable[[], _T]) -> _T:
     """Run a blocking *call*, to its end even when the caller is cancelled.
 
     What is half made could not be taken away.
     """
-    running = asyncio.ensure_future(asyncio.to_thread(call))
+    running = asyncio.get_running_loop().run_in_executor(None, call)
     try:
         return await asyncio.shield(running)
     except asyncio.CancelledError:

@@ -122,7 +122,7 @@ def run(
     quiet: bool,
     command: tuple[str, ...],
 ) -> int:
-    """Run COMMAND in a devbox that reaches only what it was given.
+    r"""Run COMMAND in a devbox that reaches only what it was given.
 
     Without --allow, --allow-cidr, --allow-all or --policy it reaches nothing. Standard
     input, output and error, signals and the exit status pass through. When the command

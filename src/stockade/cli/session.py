@@ -37,6 +37,7 @@ from stockade.spec import DevboxId, PolicyPush
 #: As of timeout(1).
 TIMED_OUT = 124
 GRACE_SECONDS = 10.0
+_LAST_OUTPUT = 1.0
 
 _PASSED_ON = (
     signal.SIGHUP,
@@ -96,55 +97,54 @@ class _Session:
         self._agent = agent
         self._devbox: Devbox | None = None
         self._stdio = SafeStdio()
+        self._task: asyncio.Task[int] | None = None
         self._asked_to_end = 0
+        self._ended_by = 0
         self._timed_out = False
-        self._stop_early = asyncio.Event()
 
     async def run(self) -> int:
         """Start everything, wait for the command, take everything away."""
         loop = asyncio.get_running_loop()
+        self._task = asyncio.current_task()
         for number in _PASSED_ON:
             loop.add_signal_handler(number, self._signalled, number)
-        starting = asyncio.ensure_future(self._start())
-        interrupted = asyncio.ensure_future(self._stop_early.wait())
         try:
-            await asyncio.wait(
-                {starting, interrupted}, return_when=asyncio.FIRST_COMPLETED
-            )
-            if not starting.done():
-                starting.cancel()
-                await asyncio.gather(starting, return_exceptions=True)
-                return 128 + self._asked_to_end
-            return await self._attend(await starting)
+            return await self._attend(await self._start())
+        except asyncio.CancelledError:
+            return 128 + self._ended_by
         finally:
-            interrupted.cancel()
             await self._agent.stop()
 
     async def _start(self) -> Devbox:
-        request, spec = self._request, self._request.spec(self._id)
-        started = asyncio.ensure_future(self._agent.start())
+        """Make the devbox while the gateway starts, then let it run."""
+        request = self._request
         try:
-            with image_progress() as progress:
-                image = await ImageStore(self._settings.data_dir).ensure(
-                    request.image, progress
-                )
-            devbox = await self._agent.prepare(
-                spec,
-                image,
-                None if request.terminal else Stdio(*self._stdio.descriptors()),
-                console_size=window_size() if request.terminal else None,
-            )
-            self._stdio.close_ours()
-            await started
-        except BaseException:
-            started.cancel()
-            await asyncio.gather(started, return_exceptions=True)
-            raise
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._agent.start())
+                devbox = await self._prepare()
+        except ExceptionGroup as group_error:
+            # What failed first is what the person has to know.
+            raise group_error.exceptions[0] from None
         push = PolicyPush(request.policy_id, 1, request.policy)
         await self._agent.release(devbox, push)
         self._devbox = devbox
         if devbox.box.warning and (request.memory or request.cpus):
             click.echo(f"stockade: {devbox.box.warning}", err=True)
+        return devbox
+
+    async def _prepare(self) -> Devbox:
+        request = self._request
+        with image_progress() as progress:
+            image = await ImageStore(self._settings.data_dir).ensure(
+                request.image, progress
+            )
+        devbox = await self._agent.prepare(
+            request.spec(self._id),
+            image,
+            None if request.terminal else Stdio(*self._stdio.descriptors()),
+            console_size=window_size() if request.terminal else None,
+        )
+        self._stdio.close_ours()
         return devbox
 
     async def _attend(self, devbox: Devbox) -> int:
@@ -178,20 +178,21 @@ class _Session:
         loop.add_signal_handler(signal.SIGWINCH, resize)
         stdin, stdout = sys.stdin.fileno(), sys.stdout.fileno()
         with raw_terminal(stdin):
-            relaying = asyncio.ensure_future(
+            relaying = loop.create_task(
                 relay_terminal(devbox.box.terminal, stdin, stdout)
             )
             status = (await devbox.wait()).status
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(1.0):
-                    await relaying
+            # A process left behind may hold the terminal open; the command has ended.
+            await asyncio.wait({relaying}, timeout=_LAST_OUTPUT)
+            relaying.cancel()
         return status
 
     def _signalled(self, number: signal.Signals) -> None:
         """Pass a signal on; the third that asks for an end is not to be ignored."""
         if self._devbox is None:
-            self._asked_to_end = int(number)
-            self._stop_early.set()
+            self._ended_by = int(number)
+            if self._task is not None:
+                self._task.cancel()
             return
         self._devbox.signal(number)
         if number in _ENDING:

@@ -107,8 +107,8 @@ class ControlService:
     async def _detach(self, name: str) -> dict[str, Any]:
         """Remove a devbox; its flows have ended when the reply is sent."""
         ending = self._services.registry.detach(name)
-        while ending is not None and ending.flows:
-            await asyncio.sleep(0)
+        if ending is not None:
+            await ending.all_flows_ended()
         self._services.log.flush_questions()
         return {}
 

@@ -7,6 +7,7 @@ is under a policy that denies everything, never under none.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
@@ -27,6 +28,8 @@ from stockade.policy.guardrails import Address, Guardrails
 from stockade.policy.lookups import LookupTable
 from stockade.policy.model import NetworkPolicy
 from stockade.spec import PolicyPush
+
+_TURNS = 100
 
 
 class LiveFlow(Protocol):
@@ -133,6 +136,13 @@ class AttachedDevbox:
         self.policy = CompiledPolicy(NetworkPolicy(name="quarantine"))
         self._changed()
         return self.recheck_flows()
+
+    async def all_flows_ended(self) -> None:
+        """Wait for flows that were told to end: some turns of the loop, not more."""
+        for _ in range(_TURNS):
+            if not self.flows:
+                return
+            await asyncio.sleep(0)
 
     def recheck_flows(self) -> int:
         """Cut the live flows that the policy in force does not allow; how many."""

@@ -1,4 +1,4 @@
-"""Relays datagrams: one exchange per (devbox address and port, destination address and port).
+"""Relays datagrams: one exchange per devbox port and destination port.
 
 An exchange is judged when its first datagram comes, by address or by the name a lookup
 of the devbox gives for it; the gateway then sends to where that name points, and

@@ -55,12 +55,16 @@ class TcpDialer:
                 async with asyncio.timeout(self._timeout):
                     await writable(sock)
                 status = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-            if status:
-                raise OSError(status, os.strerror(status))
+            _raise_if(status)
         except BaseException:
             sock.close()
             raise
         return sock
+
+
+def _raise_if(status: int) -> None:
+    if status:
+        raise OSError(status, os.strerror(status))
 
 
 def tune(sock: socket.socket) -> None:

@@ -97,7 +97,7 @@ def deny(reason: Reason) -> Decision:
 
 
 class _Cidrs:
-    """CIDR rules of one IP version by prefix length: a decision costs one probe a length."""
+    """CIDR rules of one IP version by prefix length: one probe a length."""
 
     def __init__(self, entries: list[AllowedCidr], width: int) -> None:
         tables: dict[int, dict[int, list[AllowedCidr]]] = {}
