@@ -11,6 +11,15 @@ from stockade.policy.decide import Reason, Verdict
 
 MAX_LINES = 40
 
+_BY_ADDRESS = frozenset(
+    (
+        Reason.ADDRESS_NOT_ALLOWED,
+        Reason.GUARDRAIL_PRIVATE,
+        Reason.TLS_WITHOUT_NAME,
+        Reason.NO_CLIENT_DATA,
+    )
+)
+
 _UNITS = ("B", "kB", "MB", "GB", "TB")
 _THOUSAND = 1_000
 
@@ -86,7 +95,7 @@ class Summary:
         entry.flows += 1
         entry.up += record.bytes_up
         entry.down += record.bytes_down
-        if record.error:
+        if record.error and not record.bytes_down:  # Others got what they came for.
             entry.errors[record.error] = entry.errors.get(record.error, 0) + 1
 
     def _reached_lines(self) -> list[str]:
@@ -120,7 +129,7 @@ def advice(host: str, port: int | None, reason: Reason) -> str:
     """The option that would permit a denied flow, if one would."""
     if reason is Reason.HOSTNAME_NOT_ALLOWED:
         return f"  (--allow {host})"
-    if reason in (Reason.ADDRESS_NOT_ALLOWED, Reason.GUARDRAIL_PRIVATE):
+    if reason in _BY_ADDRESS:
         try:
             address = ip_address(host)
         except ValueError:
