@@ -136,24 +136,17 @@ class Connection:
 
     async def _serve_by_name(self, base: Decision) -> None:
         names = candidates(self._devbox, self._address, self._port)
-        self._record.unclear = judge(
-            FirstBytes(b""), self._devbox, self._address, self._port, base
-        )
+        self._record.unclear = self._judge(FirstBytes(b""), base)
         if not names and self._port == SSH_PORT:
-            # An ssh client waits for the server's line as much as the server for its
-            # own.
-            await self._refuse(
-                judge(
-                    FirstBytes(b"SSH-"), self._devbox, self._address, self._port, base
-                )
-            )
+            # An ssh client may wait for the server's line before it says anything.
+            await self._refuse(self._judge(FirstBytes(b"SSH-"), base))
             return
         early = self._loop.create_task(self._dial_early(names[0])) if names else None
         try:
             first = await read_first_bytes(
                 self._client, self._services.limits, patient=bool(names)
             )
-            judged = judge(first, self._devbox, self._address, self._port, base)
+            judged = self._judge(first, base)
             if judged.decision.allowed:
                 await self._serve_judged(judged, first, early, names)
             else:
@@ -162,6 +155,9 @@ class Connection:
             if early is not None:
                 early.cancel()
                 await asyncio.gather(early, return_exceptions=True)
+
+    def _judge(self, first: FirstBytes, base: Decision) -> Judged:
+        return judge(first, self._devbox, self._address, self._port, base)
 
     async def _dial_early(self, name: Hostname) -> None:
         """Dial *name*, since a lookup covers the address, and let the server speak."""
