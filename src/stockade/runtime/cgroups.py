@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import time
 from collections.abc import Iterator
@@ -93,6 +94,10 @@ class Cgroups:
         for directory in self.directories(path):
             for place in (*_below(directory), directory):
                 _remove_directory(place)
+        # What crun makes where the second hierarchy was hidden from it: plain files.
+        imitation = self.root / "unified" / path.lstrip("/")
+        if imitation.is_dir() and not _is_group(imitation):
+            shutil.rmtree(imitation)
 
 
 def detect(root: Path = _ROOT) -> Cgroups:

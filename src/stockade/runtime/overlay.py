@@ -31,8 +31,8 @@ def enter_private_mounts() -> None:
     controllers = _UNIFIED / "cgroup.controllers"
     if controllers.is_file() and controllers.read_text().strip():
         syscalls.unmount(_UNIFIED)
-        # crun makes a directory for the group here all the same; it goes with us.
-        syscalls.mount("tmpfs", _UNIFIED, "tmpfs", syscalls.MS_NODEV, "size=64k")
+        # crun makes a directory for the group here all the same: in memory, and ours.
+        syscalls.mount("tmpfs", _UNIFIED, "tmpfs", syscalls.MS_NODEV, "size=16m")
 
 
 def check_reachable(directory: Path) -> None:
