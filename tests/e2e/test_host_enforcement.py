@@ -34,16 +34,16 @@ def in_gateway(network, *argv):
         subprocess.run(argv, check=True, capture_output=True)
 
 
-def reaches_the_gateway(network, box):
-    """Whether a connection of *box* is delivered; it must not hang if it is not."""
+def obstacle(network, box):
+    """What keeps a connection of *box* from being delivered; None if nothing does."""
     with box.socket(socket.AF_INET, socket.SOCK_STREAM) as client:
         client.settimeout(1)
         try:
             client.connect(PUBLIC)
-        except OSError:
-            return False
+        except OSError as error:
+            return error
         accept(network.sockets.tcp4).close()
-        return True
+        return None
 
 
 BREAKAGES = {
@@ -77,17 +77,17 @@ def test_a_breakage_is_noticed_and_healed(running, name):
     assert all(isinstance(problem, str) and problem for problem in problems)
     network.repair()
     assert network.verify() == []
-    assert all(reaches_the_gateway(network, box) for box in boxes)
+    assert [obstacle(network, box) for box in boxes] == [None, None]
 
 
 def test_without_a_ruleset_nothing_is_delivered(running):
     network, (box, _) = running
-    assert reaches_the_gateway(network, box)
+    assert obstacle(network, box) is None
     in_gateway(network, "nft", "flush", "ruleset")
-    assert not reaches_the_gateway(network, box)
+    assert obstacle(network, box) is not None
     assert is_silent(*listening(network), seconds=0.05)
     network.repair()
-    assert reaches_the_gateway(network, box)
+    assert obstacle(network, box) is None
 
 
 def test_a_detached_devbox_has_no_network(running):
@@ -96,9 +96,20 @@ def test_a_detached_devbox_has_no_network(running):
     network.detach(Slot(0))
     assert box.run("ip", "-o", "link").stdout.count("\n") == 1
     assert network.verify() == []
-    assert reaches_the_gateway(network, other)
+    assert obstacle(network, other) is None
     network.attach(Slot(0), box.pid)
-    assert reaches_the_gateway(network, box)
+    assert obstacle(network, box) is None
+
+
+def test_the_first_connection_is_answered_at_once(running):
+    """`attach` returns when both ends send, not when they are merely up."""
+    network, (box, _) = running
+    for _ in range(10):
+        network.detach(Slot(0))
+        network.attach(Slot(0), box.pid)
+        started = time.monotonic()
+        assert obstacle(network, box) is None
+        assert time.monotonic() - started < 0.9
 
 
 def test_a_devbox_that_ends_leaves_nothing_to_verify(running):
@@ -114,8 +125,8 @@ def test_a_devbox_that_ends_leaves_nothing_to_verify(running):
     assert network.verify() == []
     with Box() as successor:
         network.attach(Slot(0), successor.pid)
-        assert reaches_the_gateway(network, successor)
-        assert reaches_the_gateway(network, other)
+        assert obstacle(network, successor) is None
+        assert obstacle(network, other) is None
 
 
 def test_the_network_of_the_machine_is_never_attached(running):
@@ -147,7 +158,7 @@ def test_one_devbox_is_not_attached_twice(running):
     with pytest.raises(EnforcementError, match="interface already: eth0"):
         network.attach(Slot(5), box.pid)
     assert network.verify() == []
-    assert reaches_the_gateway(network, box)
+    assert obstacle(network, box) is None
 
 
 def test_stop_and_start_may_be_repeated():

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import socket
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -26,6 +27,8 @@ _IFA_F_NODAD = 0x02
 # Gbit/s), but not the way through the gateway, and would let datagrams pass here that
 # break further on.
 _MTU = 1500
+_NO_QUEUE_YET = "noop"
+_SENDING_TIMEOUT = 5.0
 
 
 @contextmanager
@@ -79,6 +82,7 @@ def connect(gateway: Netns, devbox: Netns, slot: Slot) -> None:
         )
         _configure_gateway(ip, slot)
         _configure_devbox(box, slot)
+        _wait_until_sending(ip, slot)
 
 
 def disconnect(gateway: Netns, slot: Slot) -> None:
@@ -117,6 +121,23 @@ def _configure_devbox(ip: Any, slot: Slot) -> None:
         (socket.AF_INET6, slot.gateway6),
     ):
         ip.route("add", family=family, dst="default", gateway=str(gateway), oif=index)
+
+
+def _wait_until_sending(ip: Any, slot: Slot) -> None:
+    """Wait until the gateway's end sends.
+
+    It was brought up before its peer, so its queue is put in place by a kernel worker, some
+    time after the peer came up. An answer sent before that is lost, and the devbox would
+    wait a second before it tries again.
+    """
+    deadline = time.monotonic() + _SENDING_TIMEOUT
+    while True:
+        (link,) = ip.link("get", index=slot.interface_index)
+        if link.get("qdisc") != _NO_QUEUE_YET:
+            return
+        if time.monotonic() > deadline:
+            raise EnforcementError(f"{slot.interface} does not come up")
+        time.sleep(0.001)
 
 
 def _add_address6(ip: Any, index: int, address: str) -> None:
