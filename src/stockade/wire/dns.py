@@ -1,270 +1,203 @@
-"""DNS messages (RFC 1035, RFC 6891, RFC 8914): questions of devboxes, answers of resolvers."""
+"""DNS messages: questions of devboxes, and answers to them.
+
+RFC 1035; RFC 6891 (EDNS), RFC 8914 (extended errors). Nothing of a devbox's message goes
+further than what `Question` holds: the question to a resolver is written anew, and so is
+the answer to the devbox. This module is what the gateway imports of DNS.
+"""
 
 from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass
-from enum import IntEnum
-from ipaddress import IPv4Address, IPv6Address
 
 from stockade.errors import WireError
+from stockade.wire.dns_answer import MAX_ADDRESSES, MAX_CHAIN, parse_answer
+from stockade.wire.dns_message import (
+    CD,
+    HEADER,
+    IN,
+    OPCODE,
+    OPT,
+    QR,
+    RA,
+    RD,
+    RECORD,
+    TC,
+    TYPE_CLASS,
+    UDP_PAYLOAD,
+    Answer,
+    DnsQueryError,
+    QType,
+    Query,
+    Question,
+    Rcode,
+    Record,
+)
+from stockade.wire.dns_names import encode_name, read_plain_name
 
-MAX_CHAIN = 8
-MAX_ADDRESSES = 64
-UDP_PAYLOAD = 1_232
+__all__ = [
+    "MAX_ADDRESSES",
+    "MAX_CHAIN",
+    "UDP_PAYLOAD",
+    "Answer",
+    "DnsQueryError",
+    "QType",
+    "Query",
+    "Question",
+    "Rcode",
+    "Record",
+    "parse_answer",
+    "parse_query",
+    "render_query",
+    "render_response",
+]
 
-_HEADER = struct.Struct("!HHHHHH")
-_IN = 1
-_MAX_RECORDS = 256
-_ALLOWED = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_")
-
-
-class QType(IntEnum):
-    A = 1
-    NS = 2
-    CNAME = 5
-    SOA = 6
-    PTR = 12
-    MX = 15
-    TXT = 16
-    AAAA = 28
-    SRV = 33
-    OPT = 41
-    SVCB = 64
-    HTTPS = 65
-    ANY = 255
-
-
-class Rcode(IntEnum):
-    NOERROR = 0
-    FORMERR = 1
-    SERVFAIL = 2
-    NXDOMAIN = 3
-    NOTIMP = 4
-    REFUSED = 5
-
-
-class DnsQueryError(WireError):
-    def __init__(self, message: str, rcode: Rcode | None, message_id: int = 0) -> None:
-        self.rcode = rcode
-        self.message_id = message_id
-        super().__init__(message)
-
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    name: str
-    qtype: int
-    qclass: int
-    raw: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Query:
-    message_id: int
-    question: Question
-    recursion_desired: bool
-    checking_disabled: bool
-    udp_payload: int
-    edns: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    name: str
-    rtype: int
-    ttl: int
-    data: IPv4Address | IPv6Address | str
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    rcode: Rcode
-    records: tuple[Record, ...]
-    ttl: int
-    truncated: bool
-
-    @property
-    def addresses(self) -> tuple[IPv4Address | IPv6Address, ...]:
-        return tuple(r.data for r in self.records if not isinstance(r.data, str))
+_MIN_PAYLOAD = 512  # RFC 6891 section 6.2.3: less is read as this
+_EXTENDED_ERROR = 15
+_POINTER = 0xC000
+_MAX_POINTER = 0x3FFF
 
 
 def parse_query(data: bytes) -> Query:
-    if len(data) < 12:
-        raise DnsQueryError("short", None)
-    mid, flags, qd, an, ns, ar = _HEADER.unpack_from(data)
-    if flags & 0x8000:
-        raise DnsQueryError("a response", None, mid)
-    if flags & 0x7800:
-        raise DnsQueryError("opcode", Rcode.NOTIMP, mid)
-    if qd != 1 or an or ns or ar > 2:
-        raise DnsQueryError("counts", Rcode.FORMERR, mid)
+    """Read a whole message as one question. Raises `DnsQueryError`.
+
+    One question, of class IN, and nothing else but an OPT record, whose options are
+    ignored. This is the fast path of every lookup, hence no `Cursor`.
+    """
+    if len(data) < HEADER.size:
+        raise DnsQueryError("a DNS message of less than 12 octets", None)
+    message_id, flags = TYPE_CLASS.unpack_from(data)
+    if flags & QR:
+        raise DnsQueryError("a DNS answer where a question is due", None, message_id)
+    if flags & OPCODE:
+        opcode = (flags & OPCODE) >> 11
+        raise DnsQueryError(f"DNS opcode {opcode}", Rcode.NOTIMP, message_id)
     try:
-        name, at = _plain_name(data, 12)
-        qtype, qclass = struct.unpack_from("!HH", data, at)
-        at += 4
-        raw = data[12:at]
-        edns, payload = False, 512
-        for _ in range(ar):
-            if data[at] != 0:
-                raise WireError("additional record")
-            rtype, size, _, rdlen = struct.unpack_from("!HHIH", data, at + 1)
-            at += 11 + rdlen
-            if rtype != QType.OPT or edns or at > len(data):
-                raise WireError("additional record")
-            edns, payload = True, min(max(size, 512), UDP_PAYLOAD)
-        if at != len(data):
-            raise WireError("trailing")
-    except (WireError, struct.error, IndexError) as e:
-        raise DnsQueryError(str(e), Rcode.FORMERR, mid) from None
-    if qclass != _IN:
-        raise DnsQueryError("class", Rcode.REFUSED, mid)
-    return Query(mid, Question(name, qtype, qclass, raw), bool(flags & 0x100), bool(flags & 0x10), payload, edns)
+        question, payload = _read_question(data)
+    except WireError as error:
+        raise DnsQueryError(str(error), Rcode.FORMERR, message_id) from None
+    except (struct.error, IndexError):
+        message = "a DNS question that ends too early"
+        raise DnsQueryError(message, Rcode.FORMERR, message_id) from None
+    if question.qclass != IN:
+        message = f"DNS class {question.qclass}"
+        raise DnsQueryError(message, Rcode.REFUSED, message_id)
+    return Query(
+        message_id,
+        question,
+        flags & RD != 0,
+        flags & CD != 0,
+        payload or _MIN_PAYLOAD,
+        payload > 0,
+    )
 
 
-def _plain_name(data: bytes, at: int) -> tuple[str, int]:
-    labels: list[str] = []
-    total = 0
-    while True:
-        n = data[at]
-        at += 1
-        if n == 0:
-            return ".".join(labels).lower(), at
-        if n > 63:
-            raise WireError("pointer in a question")
-        label = data[at : at + n]
-        total += n + 1
-        if len(label) != n or total > 254 or not _ALLOWED.issuperset(label):
-            raise WireError("label")
-        labels.append(label.decode("ascii"))
-        at += n
+def _read_question(data: bytes) -> tuple[Question, int]:
+    """The question, and the datagram size an OPT record offers, or 0 without one."""
+    _, _, questions, answers, authorities, extra = HEADER.unpack_from(data)
+    if questions != 1 or answers or authorities or extra > 1:
+        raise WireError("a DNS message with other than one question and one OPT")
+    name, at = read_plain_name(data, HEADER.size)
+    qtype, qclass = TYPE_CLASS.unpack_from(data, at)
+    at += TYPE_CLASS.size
+    raw = data[HEADER.size : at]
+    payload = 0
+    if extra:
+        payload, at = _read_opt(data, at)
+    if at != len(data):
+        raise WireError("octets after the end of a DNS message, or too few")
+    return Question(name, qtype, qclass, raw), payload
 
 
-def _encode_name(name: str) -> bytes:
-    out = b""
-    for label in name.split(".") if name else ():
-        raw = label.encode("ascii")
-        out += bytes((len(raw),)) + raw
-    return out + b"\0"
+def _read_opt(data: bytes, at: int) -> tuple[int, int]:
+    """The datagram size a client takes, and where its OPT record ends."""
+    root, rtype, payload, extended, size = OPT.unpack_from(data, at)
+    # The second octet of the four is the EDNS version, of which there is one.
+    if root or rtype != QType.OPT or extended & 0xFF0000:
+        raise WireError("an additional record that is no OPT record of version 0")
+    return min(max(payload, _MIN_PAYLOAD), UDP_PAYLOAD), at + OPT.size + size
 
 
 def render_query(message_id: int, name: str, qtype: int) -> bytes:
-    return (_HEADER.pack(message_id, 0x0100, 1, 0, 0, 1) + _encode_name(name) + struct.pack("!HH", qtype, _IN)
-            + b"\0" + struct.pack("!HHIH", QType.OPT, UDP_PAYLOAD, 0, 0))
+    """Write a question for a resolver, *name* in the very case given, without options."""
+    return b"".join(
+        (
+            HEADER.pack(message_id, RD, 1, 0, 0, 1),
+            encode_name(name),
+            TYPE_CLASS.pack(qtype, IN),
+            OPT.pack(0, QType.OPT, UDP_PAYLOAD, 0, 0),
+        )
+    )
 
 
-def _name(data: bytes, at: int) -> tuple[str, int]:
-    labels: list[str] = []
-    end = -1
-    jumps = 0
-    total = 0
-    while True:
-        if at >= len(data):
-            raise WireError("name past the end")
-        n = data[at]
-        if n & 0xC0 == 0xC0:
-            if at + 1 >= len(data) or jumps > 32:
-                raise WireError("pointer")
-            if end < 0:
-                end = at + 2
-            target = (n & 0x3F) << 8 | data[at + 1]
-            if target >= at:
-                raise WireError("forward pointer")
-            at = target
-            jumps += 1
-            continue
-        if n > 63:
-            raise WireError("label type")
-        at += 1
-        if n == 0:
-            return ".".join(labels).lower(), (end if end >= 0 else at)
-        label = data[at : at + n]
-        total += n + 1
-        if len(label) != n or total > 254:
-            raise WireError("label")
-        labels.append("".join(chr(c) if c in _ALLOWED else f"\\{c:03d}" for c in label))
-        at += n
+def render_response(
+    query: Query,
+    *,
+    rcode: Rcode,
+    records: Sequence[Record] = (),
+    ede: tuple[int, str] | None = None,
+    max_size: int | None = None,
+) -> bytes:
+    """Write the answer to *query*, *records* in their order and with their TTLs.
 
-
-def parse_answer(data: bytes, *, message_id: int, name: str, qtype: int) -> Answer:
-    if len(data) < 12:
-        raise WireError("short")
-    mid, flags, qd, an, ns, ar = _HEADER.unpack_from(data)
-    question = _encode_name(name) + struct.pack("!HH", qtype, _IN)
-    if mid != message_id or not flags & 0x8000 or flags & 0x7800 or qd != 1:
-        raise WireError("not an answer to this question")
-    if data[12 : 12 + len(question)] != question:
-        raise WireError("an answer to another question")
-    try:
-        rcode = Rcode(flags & 15)
-    except ValueError:
-        raise WireError("rcode") from None
-    if flags & 0x200:
-        return Answer(rcode, (), 0, truncated=True)
-    if an + ns > _MAX_RECORDS:
-        raise WireError("too many records")
-    at = 12 + len(question)
-    cnames: dict[str, Record] = {}
-    found: dict[str, list[Record]] = {}
-    negative = 0
-    try:
-        for index in range(an + ns):
-            owner, at = _name(data, at)
-            rtype, rclass, ttl, size = struct.unpack_from("!HHIH", data, at)
-            at += 10
-            rdata = data[at : at + size]
-            if len(rdata) != size:
-                raise WireError("record past the end")
-            ttl = 0 if ttl & 0x80000000 else ttl
-            if rclass == _IN and index < an:
-                if rtype == QType.CNAME:
-                    target, end = _name(data, at)
-                    if end != at + size:
-                        raise WireError("cname")
-                    cnames.setdefault(owner, Record(owner, rtype, ttl, target))
-                elif rtype == qtype == QType.A and size == 4:
-                    found.setdefault(owner, []).append(Record(owner, rtype, ttl, IPv4Address(rdata)))
-                elif rtype == qtype == QType.AAAA and size == 16:
-                    found.setdefault(owner, []).append(Record(owner, rtype, ttl, IPv6Address(rdata)))
-            elif rclass == _IN and rtype == QType.SOA and size >= 20:
-                negative = min(ttl, struct.unpack("!I", rdata[-4:])[0])
-            at += size
-    except (struct.error, IndexError) as e:
-        raise WireError(str(e)) from None
-    chain: list[Record] = []
-    here = name.lower()
-    while here in cnames and here not in found:
-        record = cnames[here]
-        chain.append(record)
-        if len(chain) > MAX_CHAIN:
-            raise WireError("CNAME chain too long")
-        here = str(record.data)
-    addresses = found.get(here, [])[:MAX_ADDRESSES]
-    records = tuple(chain + addresses)
-    ttl = min(r.ttl for r in records) if addresses else negative
-    return Answer(rcode, records, ttl, truncated=False)
-
-
-def render_response(query: Query, *, rcode: Rcode, records: Sequence[Record] = (), ede: tuple[int, str] | None = None,
-                    max_size: int | None = None) -> bytes:
+    *ede* is an extended error for clients that know EDNS: a code and a sentence. What is
+    too large goes without the sentence, then, marked as truncated, without the records.
+    *max_size* None is what the client takes in a datagram.
+    """
     limit = query.udp_payload if max_size is None else max_size
-    raw = query.question.raw
-    body = b""
-    qname = query.question.name
+    body = _render_records(query.question, records)
+    opt = _render_opt(query, ede)
+    size = HEADER.size + len(query.question.raw) + len(body) + len(opt)
+    if ede is not None and size > limit:
+        bare = _render_opt(query, None)
+        size += len(bare) - len(opt)
+        opt = bare
+    flags = QR | RA | rcode
+    if query.recursion_desired:
+        flags |= RD
+    if query.checking_disabled:
+        flags |= CD
+    count = len(records)
+    if size > limit:
+        flags |= TC
+        body, count = b"", 0
+    header = HEADER.pack(query.message_id, flags, 1, count, 0, 1 if opt else 0)
+    return b"".join((header, query.question.raw, body, opt))
+
+
+def _render_records(question: Question, records: Sequence[Record]) -> bytes:
+    """Write records, each name once: where it comes again, a pointer leads to it."""
+    known = {question.name: HEADER.size}
+    out = bytearray()
+    start = HEADER.size + len(question.raw)
     for record in records:
-        owner = b"\xc0\x0c" if record.name == qname else _encode_name(record.name)
-        data = _encode_name(record.data) if isinstance(record.data, str) else record.data.packed
-        body += owner + struct.pack("!HHIH", record.rtype, _IN, record.ttl, len(data)) + data
-    opt = b""
-    if query.edns:
-        options = b""
-        if ede is not None:
-            text = ede[1].encode("utf-8")
-            options = struct.pack("!HHH", 15, 2 + len(text), ede[0]) + text
-        opt = b"\0" + struct.pack("!HHIH", QType.OPT, UDP_PAYLOAD, 0, len(options)) + options
-    flags = 0x8080 | (0x100 if query.recursion_desired else 0) | (0x10 if query.checking_disabled else 0) | rcode
-    message = _HEADER.pack(query.message_id, flags, 1, len(records), 0, bool(opt)) + raw + body + opt
-    if len(message) <= limit:
-        return message
-    return _HEADER.pack(query.message_id, flags | 0x200, 1, 0, 0, 0) + raw
+        out += _render_name(record.name, known, start + len(out))
+        if isinstance(record.data, str):
+            at = start + len(out) + RECORD.size
+            data = _render_name(record.data, known, at)
+        else:
+            data = record.data.packed
+        out += RECORD.pack(record.rtype, IN, record.ttl, len(data))
+        out += data
+    return bytes(out)
+
+
+def _render_name(name: str, known: dict[str, int], at: int) -> bytes:
+    place = known.get(name)
+    if place is not None:
+        return (_POINTER | place).to_bytes(2, "big")
+    if at <= _MAX_POINTER:
+        known[name] = at
+    return encode_name(name)
+
+
+def _render_opt(query: Query, ede: tuple[int, str] | None) -> bytes:
+    """Write the OPT record a client gets if it sent one (RFC 6891 section 6.1.1)."""
+    if not query.edns:
+        return b""
+    options = b""
+    if ede is not None:
+        code, text = ede
+        error = code.to_bytes(2, "big") + text.encode()
+        options = TYPE_CLASS.pack(_EXTENDED_ERROR, len(error)) + error
+    return OPT.pack(0, QType.OPT, UDP_PAYLOAD, 0, len(options)) + options

@@ -88,21 +88,41 @@ def _parse(lines: list[bytes], size: int) -> RequestHead:
         name, colon, value = line.partition(b":")
         if not colon or not _TOKEN.fullmatch(name) or not _VALUE.fullmatch(value):
             raise WireError("field line")
-        fields.setdefault(name.decode("ascii").lower(), []).append(value.strip(b" \t").decode("latin-1"))
+        fields.setdefault(name.decode("ascii").lower(), []).append(
+            value.strip(b" \t").decode("latin-1")
+        )
     method, target = match[1].decode(), match[2].decode()
     version = (1, int(match[3]))
     host, port = _authority(method, target, fields)
     framing, length = _framing(version, fields)
-    tokens = {t.strip().lower() for v in fields.get("connection", ()) for t in v.split(",")}
+    tokens = {
+        t.strip().lower() for v in fields.get("connection", ()) for t in v.split(",")
+    }
     upgrade = None
     if "upgrade" in fields:
-        upgrade = ",".join(fields["upgrade"]).strip().lower() if "upgrade" in tokens else "?"
+        upgrade = (
+            ",".join(fields["upgrade"]).strip().lower() if "upgrade" in tokens else "?"
+        )
     keep = "close" not in tokens if version == (1, 1) else "keep-alive" in tokens
     expect = fields.get("expect", [""])[0].lower() == "100-continue"
-    return RequestHead(method, target, version, host, port, framing, length, upgrade, keep, size, expect)
+    return RequestHead(
+        method,
+        target,
+        version,
+        host,
+        port,
+        framing,
+        length,
+        upgrade,
+        keep,
+        size,
+        expect,
+    )
 
 
-def _authority(method: str, target: str, fields: dict[str, list[str]]) -> tuple[str, int | None]:
+def _authority(
+    method: str, target: str, fields: dict[str, list[str]]
+) -> tuple[str, int | None]:
     hosts = fields.get("host", [])
     if len(hosts) != 1:
         raise WireError(f"{len(hosts)} Host fields")
@@ -128,10 +148,20 @@ def _split(text: str) -> tuple[str, int | None]:
     return match[1], int(match[2]) if match[2] else None
 
 
-def _framing(version: tuple[int, int], fields: dict[str, list[str]]) -> tuple[Framing, int]:
-    lengths, codings = fields.get("content-length", []), fields.get("transfer-encoding", [])
+def _framing(
+    version: tuple[int, int], fields: dict[str, list[str]]
+) -> tuple[Framing, int]:
+    lengths, codings = (
+        fields.get("content-length", []),
+        fields.get("transfer-encoding", []),
+    )
     if codings:
-        if lengths or len(codings) != 1 or codings[0].lower() != "chunked" or version != (1, 1):
+        if (
+            lengths
+            or len(codings) != 1
+            or codings[0].lower() != "chunked"
+            or version != (1, 1)
+        ):
             raise WireError("ambiguous length")
         return Framing.CHUNKED, 0
     if lengths:
@@ -149,7 +179,9 @@ def rewrite_without_upgrade(head: bytes) -> bytes:
             continue
         if name == b"connection":
             tokens = [t.strip() for t in line.partition(b":")[2].split(b",")]
-            tokens = [t for t in tokens if t.lower() not in (b"upgrade", b"http2-settings")]
+            tokens = [
+                t for t in tokens if t.lower() not in (b"upgrade", b"http2-settings")
+            ]
             if not tokens:
                 continue
             line = b"Connection: " + b", ".join(tokens)
@@ -230,6 +262,10 @@ class RequestStream:
 
 def denial_response(*, status: int, body: Mapping[str, object], text: str) -> bytes:
     payload = json.dumps({**body, "message": text}).encode() + b"\n"
-    phrase = {400: "Bad Request", 403: "Forbidden", 405: "Method Not Allowed"}.get(status, "Denied")
-    return (f"HTTP/1.1 {status} {phrase}\r\nContent-Type: application/json\r\nContent-Length: {len(payload)}\r\n"
-            "Connection: close\r\n\r\n").encode() + payload
+    phrase = {400: "Bad Request", 403: "Forbidden", 405: "Method Not Allowed"}.get(
+        status, "Denied"
+    )
+    return (
+        f"HTTP/1.1 {status} {phrase}\r\nContent-Type: application/json\r\nContent-Length: {len(payload)}\r\n"
+        "Connection: close\r\n\r\n"
+    ).encode() + payload

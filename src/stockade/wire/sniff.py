@@ -13,8 +13,20 @@ from stockade.wire.tls import ClientHello, parse_client_hello
 MAX_SNIFF = MAX_HEAD + 1
 
 _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-_TOKEN_BYTES = frozenset(b"!#$%&'*+.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz-")
-_METHODS = (b"GET ", b"HEAD ", b"POST ", b"PUT ", b"DELETE ", b"CONNECT ", b"OPTIONS ", b"TRACE ", b"PATCH ")
+_TOKEN_BYTES = frozenset(
+    b"!#$%&'*+.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz-"
+)
+_METHODS = (
+    b"GET ",
+    b"HEAD ",
+    b"POST ",
+    b"PUT ",
+    b"DELETE ",
+    b"CONNECT ",
+    b"OPTIONS ",
+    b"TRACE ",
+    b"PATCH ",
+)
 
 
 class Protocol(StrEnum):
@@ -52,7 +64,11 @@ def sniff(data: bytes) -> Sniffed | None:
                 hello = parse_client_hello(data)
             except WireError as e:
                 raise SniffError(str(e), Protocol.TLS) from None
-            return None if hello is None else Sniffed(Protocol.TLS, hello.server_name, hello, None)
+            return (
+                None
+                if hello is None
+                else Sniffed(Protocol.TLS, hello.server_name, hello, None)
+            )
         return _OPAQUE
     if data.startswith(_PREFACE):
         return Sniffed(Protocol.H2C, None, None, None)
@@ -68,7 +84,11 @@ def sniff(data: bytes) -> Sniffed | None:
     line, newline, _ = data.partition(b"\n")
     method = re.match(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]*", line[:33])
     size = method.end() if method else 0
-    if size == 0 or size > 32 or (size < len(line) and line[size : size + 1] not in (b" ", b"\r", b"\t")):
+    if (
+        size == 0
+        or size > 32
+        or (size < len(line) and line[size : size + 1] not in (b" ", b"\r", b"\t"))
+    ):
         return _OPAQUE
     if newline:
         if not (re.search(rb"HTTP/[0-9]", line) or line.upper().startswith(_METHODS)):
