@@ -69,7 +69,7 @@ PURE = sorted(
 # path is a value. What a path may not do in pure code is in PATH_IO.
 IO_MODULES = frozenset(
     "asyncio click concurrent ctypes datetime fcntl glob grp http importlib io logging"
-    " mmap multiprocessing os platform pwd pyroute2 random resource rich secrets select"
+    " mmap multiprocessing os platform pwd random resource rich secrets select"
     " selectors shutil signal socket sqlite3 ssl subprocess sys tempfile threading time"
     " urllib uuid uvloop".split()
 )

@@ -7,13 +7,13 @@ by `repair`.
 
 from __future__ import annotations
 
-import errno
-import socket
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from stockade.host.links import IFF_UP, LOOPBACK, ignoring, rtnetlink
+from stockade.errors import EnforcementError
+from stockade.host.links import LOOPBACK, batch, interfaces, interfaces_up
 from stockade.host.netns import Netns
 from stockade.host.ruleset import MARK
 from stockade.host.slots import Slot
@@ -22,10 +22,13 @@ from stockade.host.slots import Slot
 DELIVERY_TABLE = 100
 # linux/rtnetlink.h
 _DEFAULT_TABLE, _MAIN_TABLE, _LOCAL_TABLE = 253, 254, 255
-_RTN_UNICAST, _RTN_LOCAL = 1, 2
-_TO_TABLE = 1
-_FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
+_RTN_UNICAST, _RTN_LOCAL, _RTN_OTHER = 1, 2, -1
+_TABLES = {"default": _DEFAULT_TABLE, "main": _MAIN_TABLE, "local": _LOCAL_TABLE}
+_KINDS = {"unicast": _RTN_UNICAST, "local": _RTN_LOCAL}
 _EVERYTHING = {4: "0.0.0.0/0", 6: "::/0"}
+_HOST_BITS = {4: 32, 6: 128}
+# Of the JSON that `ip rule` prints, what says nothing about which packets it selects.
+_RULE_FACTS = frozenset(("priority", "table", "fwmark", "protocol"))
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -89,51 +92,40 @@ DELIVERY = frozenset(
 
 def establish(netns: Netns) -> None:
     """Bring lo up and add what is missing. Doing it twice changes nothing."""
-    with rtnetlink(netns) as ip:
-        ip.link("set", index=LOOPBACK, state="up")
-        for rule in sorted(RULES):
-            mark = {"fwmark": rule.mark} if rule.mark else {}
-            with ignoring(errno.EEXIST):
-                ip.rule(
-                    "add",
-                    family=_FAMILIES[rule.version],
-                    priority=rule.priority,
-                    table=rule.table,
-                    **mark,
-                )
-        for route in sorted(DELIVERY):
-            ip.route(
-                "replace",
-                family=_FAMILIES[route.version],
-                dst=route.destination,
-                type="local",
-                scope="host" if route.version == 4 else "universe",
-                oif=route.interface,
-                table=route.table,
-            )
+    found = observe(netns)
+    batch(netns, ("link set lo up",))
+    for version in _EVERYTHING:
+        lines = [
+            _add_rule(rule)
+            for rule in sorted(RULES - found.rules)
+            if rule.version == version
+        ]
+        lines += [
+            f"route replace local {route.destination} dev lo table {route.table}"
+            for route in sorted(DELIVERY - found.routes)
+            if route.version == version
+        ]
+        if lines:
+            batch(netns, lines, f"-{version}")
 
 
 def observe(netns: Netns) -> Routing:
     """Read everything back."""
-    with rtnetlink(netns) as ip:
-        return Routing(
-            frozenset(
-                _rule(message, version)
-                for version, family in _FAMILIES.items()
-                for message in ip.get_rules(family=family)
-            ),
-            frozenset(
-                route
-                for version, family in _FAMILIES.items()
-                for message in ip.get_routes(family=family)
-                if (route := _route(message, version)).table != _LOCAL_TABLE
-            ),
-            frozenset(
-                (message["index"], message.get("ifname"))
-                for message in ip.get_links()
-                if message["flags"] & IFF_UP
-            ),
+    rules: set[Rule] = set()
+    routes: set[Route] = set()
+    numbers = interfaces(netns)
+    for version in _EVERYTHING:
+        text = batch(
+            netns, ("rule show", "route show table all"), f"-{version}", "-json", "-N"
         )
+        found_rules, found_routes = _lists(text)
+        rules.update(_rule(entry, version) for entry in found_rules)
+        routes.update(_route(entry, version, numbers) for entry in found_routes)
+    return Routing(
+        frozenset(rules),
+        frozenset(route for route in routes if route.table != _LOCAL_TABLE),
+        interfaces_up(netns),
+    )
 
 
 def problems(found: Routing, slots: Iterable[Slot]) -> list[str]:
@@ -141,7 +133,7 @@ def problems(found: Routing, slots: Iterable[Slot]) -> list[str]:
 
     An interface that is not there is no problem: it goes when its devbox ends.
     """
-    allowed, interfaces = _of_slots(slots)
+    allowed, wanted = _of_slots(slots)
     return [
         *(f"missing: {rule}" for rule in sorted(RULES - found.rules)),
         *(f"foreign: {rule}" for rule in sorted(found.rules - RULES)),
@@ -149,7 +141,7 @@ def problems(found: Routing, slots: Iterable[Slot]) -> list[str]:
         *(f"foreign: {route}" for route in sorted(found.routes - DELIVERY - allowed)),
         *(
             f"foreign: interface {name} is up"
-            for _, name in sorted(found.interfaces - interfaces)
+            for _, name in sorted(found.interfaces - wanted)
         ),
     ]
 
@@ -157,27 +149,31 @@ def problems(found: Routing, slots: Iterable[Slot]) -> list[str]:
 def repair(netns: Netns, slots: Iterable[Slot]) -> None:
     """Remove what is foreign, then add what is missing."""
     found = observe(netns)
-    allowed, interfaces = _of_slots(slots)
-    with rtnetlink(netns) as ip:
-        for index, _ in found.interfaces - interfaces:
-            with ignoring(errno.ENODEV):
-                ip.link("set", index=index, state="down")
-        for route in found.routes - DELIVERY - allowed:
-            with ignoring(errno.ESRCH):  # it went with its interface
-                ip.route(
-                    "del",
-                    family=_FAMILIES[route.version],
-                    dst=route.destination,
-                    table=route.table,
-                )
-        for rule in found.rules - RULES:
-            with ignoring(errno.ENOENT):
-                ip.rule(
-                    "del",
-                    family=_FAMILIES[rule.version],
-                    priority=rule.priority,
-                    table=rule.table,
-                )
+    allowed, wanted = _of_slots(slots)
+    names = {index: name for name, index in interfaces(netns).items()}
+    batch(
+        netns,
+        [
+            f"link set {name} down"
+            for index, name in sorted(found.interfaces - wanted)
+            if names.get(index) == name
+        ],
+    )
+    # What is left: the routes of an interface go when it goes down.
+    found = observe(netns)
+    for version in _EVERYTHING:
+        lines = [
+            f"route del {route.destination} table {route.table}"
+            for route in sorted(found.routes - DELIVERY - allowed)
+            if route.version == version
+        ]
+        lines += [
+            f"rule del priority {rule.priority}"
+            for rule in sorted(found.rules - RULES)
+            if rule.version == version
+        ]
+        if lines:
+            batch(netns, lines, f"-{version}")
     establish(netns)
 
 
@@ -186,40 +182,72 @@ def _of_slots(
 ) -> tuple[frozenset[Route], frozenset[tuple[int, str]]]:
     """The routes and interfaces that there may be for *slots*."""
     routes: set[Route] = set()
-    interfaces = {(LOOPBACK, "lo")}
+    wanted = {(LOOPBACK, "lo")}
     for slot in slots:
         index = slot.interface_index
-        interfaces.add((index, slot.interface))
+        wanted.add((index, slot.interface))
         routes.add(Route(4, _MAIN_TABLE, f"{slot.gateway4}/31", index, _RTN_UNICAST))
         routes.add(Route(6, _MAIN_TABLE, f"{slot.gateway6}/127", index, _RTN_UNICAST))
-    return frozenset(routes), frozenset(interfaces)
+    return frozenset(routes), frozenset(wanted)
 
 
-def _rule(message: Any, version: int) -> Rule:
-    attributes = dict(message["attrs"])
-    # Present on every rule, and without effect unless set to something else.
-    if attributes.pop("FRA_SUPPRESS_PREFIXLEN", None) not in (None, 0xFFFFFFFF):
-        attributes["FRA_SUPPRESS_PREFIXLEN"] = "set"
-    if attributes.pop("FRA_FWMASK", None) not in (None, 0xFFFFFFFF):
-        attributes["FRA_FWMASK"] = "set"
-    attributes.pop("FRA_PROTOCOL", None)
-    attributes.pop("FRA_TABLE", None)
-    priority = attributes.pop("FRA_PRIORITY", 0)
-    mark = attributes.pop("FRA_FWMARK", 0)
-    if message["action"] != _TO_TABLE:
-        attributes["action"] = message["action"]
-    if message["flags"]:
-        attributes["flags"] = message["flags"]
-    selectors = "".join(f" {name}={value}" for name, value in attributes.items())
-    return Rule(version, priority, message["table"], mark, selectors)
+def _add_rule(rule: Rule) -> str:
+    mark = f" fwmark {rule.mark}" if rule.mark else ""
+    return f"rule add priority {rule.priority}{mark} table {rule.table}"
 
 
-def _route(message: Any, version: int) -> Route:
-    destination, everything = message.get("dst"), _EVERYTHING[version]
+def _lists(text: str) -> Iterator[list[dict[str, Any]]]:
+    """The JSON lists that `ip` printed one after the other, one a command."""
+    decoder = json.JSONDecoder()
+    rest = text.strip()
+    for _ in range(2):
+        try:
+            entries, end = decoder.raw_decode(rest)
+        except ValueError:
+            raise EnforcementError("ip printed no JSON") from None
+        yield [entry for entry in entries if entry]
+        rest = rest[end:].strip()
+
+
+def _rule(entry: Mapping[str, Any], version: int) -> Rule:
+    """A rule as `ip -json rule` shows it; every further key is a selector."""
+    selectors = "".join(
+        f" {key}={value}"
+        for key, value in sorted(entry.items())
+        if key not in _RULE_FACTS and (key, value) != ("src", "all")
+    )
+    mark = str(entry.get("fwmark", "0"))
+    return Rule(
+        version,
+        int(entry["priority"]),
+        _table(entry.get("table", "0")),
+        int(mark, 0) if mark.isalnum() else -1,
+        selectors,
+    )
+
+
+def _route(entry: Mapping[str, Any], version: int, numbers: Mapping[str, int]) -> Route:
+    destination = str(entry["dst"])
+    if destination == "default":
+        destination = _EVERYTHING[version]
+    elif "/" not in destination:
+        destination += f"/{_HOST_BITS[version]}"
     return Route(
         version,
-        message.get("table"),
-        f"{destination}/{message['dst_len']}" if destination else everything,
-        message.get("oif") or 0,
-        message["type"],
+        _table(entry.get("table", "main")),
+        destination,
+        numbers.get(str(entry.get("dev")), 0),
+        _kind(str(entry.get("type", "unicast"))),
     )
+
+
+def _table(name: object) -> int:
+    text = str(name)
+    return _TABLES[text] if text in _TABLES else int(text, 0)
+
+
+def _kind(name: str) -> int:
+    """An `RTN_` number, whether `ip` prints it as a name or as a number."""
+    if name.isdigit():
+        return int(name)
+    return _KINDS.get(name, _RTN_OTHER)
