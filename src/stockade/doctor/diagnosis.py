@@ -103,6 +103,7 @@ def diagnose(settings: Settings) -> Iterator[Check]:
     yield check_idmapped_mounts()
     yield check_seccomp(machine)
     yield check_cgroups(machine)
+    yield check_program(machine, "ip")
     yield check_program(machine, settings.runtime)
     yield check_program(machine, "catatonit", "tini-static")
     yield check_program(machine, "mmdebstrap", required=False)
