@@ -1,7 +1,7 @@
 """Interfaces, addresses, routes and neighbours, by batches of `ip`.
 
-One `ip -batch` process changes a namespace in 3 ms. A netlink library in the process would
-save that, and cost 130 ms of imports at each `stockade run`
+One `ip -batch` process changes a namespace in 3 ms. A netlink library in the process
+would save that, and cost 130 ms of imports at each `stockade run`
 (docs/decisions/0006-iproute2.md).
 """
 
@@ -11,6 +11,7 @@ import fcntl
 import os
 import socket
 import struct
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 
@@ -24,9 +25,19 @@ LOOPBACK = 1
 IFF_UP = 1
 # linux/sockios.h
 _SIOCGIFFLAGS = 0x8913
-# Segments of one TCP stream cross a veth unsegmented (TSO), so a larger MTU gains
-# nothing but datagrams that real networks do not carry.
+# What most networks carry. 65535 makes the link itself faster for one TCP stream (21 to
+# 31 Gbit/s), but not the way through the gateway, and would let datagrams pass here
+# that break further on.
 _MTU = 1500
+_SENDING_TIMEOUT = 5.0
+_NO_QUEUE_YET = b"noop"
+# linux/netlink.h, linux/rtnetlink.h, linux/if_link.h
+_MESSAGE = struct.Struct("=IHHII")
+_INTERFACE = struct.Struct("=BxHiII")
+_ATTRIBUTE = struct.Struct("=HH")
+_NLM_F_REQUEST = 1
+_RTM_GETLINK = 18
+_IFLA_QDISC = 6
 
 
 def batch(netns: Netns, lines: Sequence[str], *options: str) -> str:
@@ -94,6 +105,7 @@ def connect(gateway: Netns, devbox: Netns, slot: Slot) -> None:
             f"route add default via {slot.gateway6} dev {theirs}",
         ),
     )
+    _wait_until_sending(gateway, slot)
 
 
 def disconnect(gateway: Netns, slot: Slot) -> None:
@@ -113,6 +125,42 @@ def _refuse_other_ways(devbox: Netns) -> None:
             raise EnforcementError(
                 f"the devbox has a network interface already: {name}"
             )
+
+
+def _wait_until_sending(gateway: Netns, slot: Slot) -> None:
+    """Wait until the gateway's end sends.
+
+    It came up before its peer, so a kernel worker puts its queue in place, some time
+    after the peer came up. An answer sent before that is lost, and the devbox would
+    wait a second before it asks again: seen in 1 of 50 starts on a busy machine.
+    """
+    deadline = time.monotonic() + _SENDING_TIMEOUT
+    with (
+        gateway.entered(),
+        socket.socket(
+            socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE
+        ) as channel,
+    ):
+        while _queue(channel, slot.interface_index) == _NO_QUEUE_YET:
+            if time.monotonic() > deadline:
+                raise EnforcementError(f"{slot.interface} does not come up")
+            time.sleep(0.001)
+
+
+def _queue(channel: socket.socket, index: int) -> bytes:
+    """The queueing discipline of an interface; empty if the kernel does not say."""
+    # One request of our own: `ip` would take 3 ms each time.
+    body = _INTERFACE.pack(socket.AF_UNSPEC, 0, index, 0, 0)
+    head = _MESSAGE.pack(_MESSAGE.size + len(body), _RTM_GETLINK, _NLM_F_REQUEST, 0, 0)
+    channel.send(head + body)
+    answer = channel.recv(65_536)
+    position = _MESSAGE.size + _INTERFACE.size
+    while position + _ATTRIBUTE.size <= len(answer):
+        length, kind = _ATTRIBUTE.unpack_from(answer, position)
+        if kind == _IFLA_QDISC:
+            return answer[position + _ATTRIBUTE.size : position + length].rstrip(b"\0")
+        position += max(_ATTRIBUTE.size, (length + 3) & ~3)
+    return b""
 
 
 def _addressed(interface: str, address4: object, address6: object) -> tuple[str, ...]:
