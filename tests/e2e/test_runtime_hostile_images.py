@@ -27,7 +27,9 @@ PASSWD = "root:x:0:0:root:/root:/bin/sh\nuser:x:1000:1000::/home/user:/bin/sh\n"
 
 def libraries(program: str) -> list[Path]:
     """The files that *program* needs to start."""
-    listed = subprocess.run(["ldd", program], capture_output=True, text=True, check=True)
+    listed = subprocess.run(
+        ["ldd", program], capture_output=True, text=True, check=True
+    )
     words = [word for line in listed.stdout.splitlines() for word in line.split()]
     return [Path(word) for word in words if word.startswith("/")]
 
@@ -93,7 +95,7 @@ def test_a_link_in_place_of_our_files(
     boxes: Boxes, root: Path, victim: Path, name: str, how: str
 ) -> None:
     climb = "../" * 30 + str(victim / "file").lstrip("/")
-    targets = {
+    targets: dict[str, Path | str] = {
         "absolute": victim / "file",
         "climbing": climb,
         "descriptor": "/proc/self/fd/1",
@@ -229,7 +231,7 @@ def test_a_certificate_bundle_that_is_a_link(
 def test_a_disk_device_in_the_image_cannot_be_read(boxes: Boxes, root: Path) -> None:
     os.mknod(root / "disk", stat.S_IFBLK | 0o666, Path("/").stat().st_dev)
     os.mknod(root / "zero", stat.S_IFCHR | 0o666, os.makedev(1, 5))
-    os.chmod(root / "disk", 0o666)
+    (root / "disk").chmod(0o666)
     done = boxes.run("sh", "-c", "read x < /disk; read x < /zero; echo end")
     assert done.stdout == "end\n"
     assert done.stderr.count("Permission denied") == 2
@@ -238,7 +240,7 @@ def test_a_disk_device_in_the_image_cannot_be_read(boxes: Boxes, root: Path) -> 
 def test_a_program_with_privileges_of_the_machine(boxes: Boxes, root: Path) -> None:
     """A set-user-id file of root in the image is one of root inside, no more."""
     shutil.copy(root / "bin/sh", root / "bin/suid")
-    os.chmod(root / "bin/suid", 0o4755)
+    (root / "bin/suid").chmod(0o4755)
     script = "read x < /proc/self/uid_map; echo $x"
     done = boxes.run("suid", "-c", script, user="user", allow_sudo=True)
     assert done.stdout.split()[0] == "0"

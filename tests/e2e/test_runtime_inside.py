@@ -167,7 +167,7 @@ def test_a_read_only_mount_cannot_be_written(either: Boxes, shared: Path) -> Non
     done = either.sh("cat /mnt/file; echo x > /mnt/new; rm /mnt/file", mounts=mounts)
     assert done.stdout == "from outside\n"
     assert done.stderr.count("Read-only file system") == 2
-    assert os.listdir(shared) == ["file"]
+    assert list(shared.iterdir()) == [shared / "file"]
 
 
 def test_a_file_can_be_mounted_alone(either: Boxes, shared: Path) -> None:

@@ -165,7 +165,7 @@ def test_another_process_can_be_started_inside(boxes: Boxes, tmp_path: Path) -> 
 
 
 def test_a_program_that_is_missing_is_told_before_it_starts(boxes: Boxes) -> None:
-    with pytest.raises(ProgramNotFound, match="no such program.*'nope'") as missing:
+    with pytest.raises(ProgramNotFound, match=r"no such program.*'nope'") as missing:
         boxes.run("nope")
     assert missing.value.status == 127
     with pytest.raises(ProgramNotFound) as refused:

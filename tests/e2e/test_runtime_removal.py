@@ -52,7 +52,9 @@ def _base(pid: str) -> int:
 
 
 def base_of(running: Running) -> int:
-    return int(json.loads((running.request.directory / "box.json").read_text())["id_base"])
+    return int(
+        json.loads((running.request.directory / "box.json").read_text())["id_base"]
+    )
 
 
 BUSY = "for i in 1 2 3; do (sleep 100 &); done; setsid sleep 100 & echo up; read line"
@@ -83,7 +85,9 @@ def test_nothing_is_left(boxes: Boxes, tmp_path: Path, end: str) -> None:
 
 
 def test_what_is_written_does_not_reach_the_image(boxes: Boxes) -> None:
-    script = "cat /etc/marker 2>/dev/null; echo x > /etc/marker; rm /usr/bin/git; ls -A /"
+    script = (
+        "cat /etc/marker 2>/dev/null; echo x > /etc/marker; rm /usr/bin/git; ls -A /"
+    )
     first, second = boxes.sh(script), boxes.sh(script)
     assert first.stdout == second.stdout
     assert (boxes.image.layers[0] / "usr/bin/git").exists()

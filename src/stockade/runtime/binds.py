@@ -24,7 +24,8 @@ def check(mounts: Sequence[Mount]) -> None:
         target = PurePosixPath(mount.target)
         if not target.is_absolute() or ".." in target.parts:
             raise InvalidRequest(
-                f"the target of a mount must be an absolute path without `..`: {mount.target!r}"
+                "the target of a mount must be an absolute path without `..`: "
+                f"{mount.target!r}"
             )
         if target == PurePosixPath("/"):
             raise InvalidRequest("a mount cannot replace / of the devbox")

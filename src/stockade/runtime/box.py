@@ -14,6 +14,7 @@ import signal
 import struct
 import termios
 from dataclasses import dataclass
+from pathlib import Path
 
 from stockade.errors import Conflict
 from stockade.runtime import cgroups, overlay, prepare, record, removal, syscalls
@@ -144,7 +145,7 @@ class Box:
     def _give_pipes(self, stdio: Stdio) -> None:
         """Let the devbox open its pipes again, as `/dev/stdout` for one."""
         for descriptor in (stdio.stdin, stdio.stdout, stdio.stderr):
-            if os.readlink(f"/proc/self/fd/{descriptor}").startswith("pipe:"):
+            if str(Path(f"/proc/self/fd/{descriptor}").readlink()).startswith("pipe:"):
                 os.fchown(descriptor, *self._owner)
 
     def _prepared(self) -> OciDriver:

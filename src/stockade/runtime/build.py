@@ -38,7 +38,7 @@ _PARTS = (
 _STEP = 1 / 80
 _STEPS = ("Get:", "Unpacking ", "Setting up ")
 _KEPT_LINES = 15
-_PATIENCE = 20.0
+_PATIENCE = 3.0
 _CANCEL_CHECK_MS = 200
 
 
@@ -133,7 +133,7 @@ class ImageBuild:
         deadline = None
         while True:
             if self._cancelled.is_set() and deadline is None:
-                os.kill(pid, signal.SIGTERM)
+                os.killpg(pid, signal.SIGTERM)
                 deadline = time.monotonic() + _PATIENCE
             if deadline is not None and time.monotonic() > deadline:
                 os.killpg(pid, signal.SIGKILL)

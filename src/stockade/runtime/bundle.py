@@ -156,7 +156,7 @@ def _system_mounts(plan: BoxPlan) -> list[dict[str, Any]]:
         _mount("/proc", "proc", "proc", closed),
         _mount("/dev", "tmpfs", "tmpfs", device),
         _mount("/dev/pts", "devpts", "devpts", ["nosuid", "noexec", *terminals]),
-        _mount("/dev/shm", "tmpfs", "shm", [*closed, "mode=1777", "size=1g"]),
+        _mount("/dev/shm", "tmpfs", "shm", [*closed, "mode=1777", "size=1g"]),  # noqa: S108
         _mount("/dev/mqueue", "mqueue", "mqueue", closed),
         _mount("/sys", "sysfs", "sysfs", [*closed, "ro"]),
     ]

@@ -93,8 +93,9 @@ def _processes(base: int) -> Iterator[int]:
     The map is read again after the descriptor is open: pids are reused, the descriptor
     is not.
     """
-    for name in os.listdir("/proc"):
-        if not name.isdecimal() or not _belongs(name, base):
+    for path in Path("/proc").glob("[0-9]*"):
+        name = path.name
+        if not _belongs(name, base):
             continue
         try:
             descriptor = os.pidfd_open(int(name))

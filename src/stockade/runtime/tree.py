@@ -66,9 +66,9 @@ class Tree:
 
     def real_path(self, descriptor: int) -> PurePosixPath:
         """Return where in the tree an open file is, all links followed."""
-        top = os.readlink(f"/proc/self/fd/{self._top}")
-        place = os.readlink(f"/proc/self/fd/{descriptor}")
-        return PurePosixPath("/") / PurePosixPath(place).relative_to(top)
+        top = Path(f"/proc/self/fd/{self._top}").readlink()
+        place = Path(f"/proc/self/fd/{descriptor}").readlink()
+        return PurePosixPath("/") / place.relative_to(top)
 
     def read(self, path: str, limit: int = 1 << 20) -> bytes | None:
         """Return the contents of a regular file; None if *path* leads nowhere.

@@ -37,9 +37,13 @@ def unpack(archive: Path, target: Path, report: Report) -> None:
     root file system is `InvalidRequest`.
     """
     try:
-        with archive.open("rb") as file, _plain(file) as stream, Tree(target) as tree:
+        # Unbuffered, since zstd reads on from where its descriptor stands.
+        with archive.open("rb", buffering=0) as file, Tree(target) as tree:
             size = max(1, os.fstat(file.fileno()).st_size)
-            with tarfile.open(fileobj=stream, mode="r|*") as tar:
+            with (
+                _plain(file) as stream,
+                tarfile.open(fileobj=stream, mode="r|*") as tar,
+            ):
                 directories = _unpack_members(tar, tree, file.fileno(), size, report)
             for member in reversed(directories):
                 _finish_directory(tree, member)
@@ -53,7 +57,6 @@ def _plain(file: IO[bytes]) -> Iterator[IO[bytes]]:
     """Yield what tarfile can read: *file*, or the output of zstd for it."""
     beginning = file.read(4)
     file.seek(0)
-    os.lseek(file.fileno(), 0, os.SEEK_SET)
     if beginning != _ZSTANDARD:
         yield file
         return
@@ -67,9 +70,14 @@ def _plain(file: IO[bytes]) -> Iterator[IO[bytes]]:
         process = spawn(["zstd", "-dcq"], stdin=file, stdout=writing)
     finally:
         os.close(writing)
-    with open(reading, "rb") as stream:
-        yield stream
-    if process.wait():
+    try:
+        with open(reading, "rb") as stream:
+            yield stream
+            while stream.read(1 << 20):
+                pass  # padding after the end, which zstd wants to be rid of
+    finally:
+        status = process.wait()
+    if status:
         raise InvalidRequest("the archive cannot be decompressed")
 
 
