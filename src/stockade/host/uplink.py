@@ -12,21 +12,19 @@ from contextlib import suppress
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 
+from stockade.host import netlink
+
 Address = IPv4Address | IPv6Address
 
 RESOLV_CONF = Path("/etc/resolv.conf")
 _MAX_RESOLVERS = 3  # MAXNS of resolv.conf(5)
 
-# linux/netlink.h and linux/rtnetlink.h
-_NLMSG_ERROR = 2
-_NLM_F_REQUEST = 1
+# linux/rtnetlink.h
 _RTM_NEWROUTE, _RTM_GETROUTE = 24, 26
 _RTA_DST = 1
 _RTN_UNICAST = 1
-_HEADER = struct.Struct("=IHHII")
 _ROUTE = struct.Struct("=BBBBBBBBI")
-_ATTRIBUTE = struct.Struct("=HH")
-_ERROR = struct.Struct("=i")
+_ERROR_CODE = struct.Struct("=i")
 # There is no way there, so it is not this machine; the dial fails by itself.
 _UNREACHABLE = frozenset({errno.ENETUNREACH, errno.EHOSTUNREACH})
 
@@ -119,9 +117,8 @@ def render_route_query(address: Address, sequence: int) -> bytes:
     family = socket.AF_INET if address.version == 4 else socket.AF_INET6
     packed = address.packed
     body = _ROUTE.pack(family, 8 * len(packed), 0, 0, 0, 0, 0, 0, 0)
-    body += _ATTRIBUTE.pack(_ATTRIBUTE.size + len(packed), _RTA_DST) + packed
-    length = _HEADER.size + len(body)
-    return _HEADER.pack(length, _RTM_GETROUTE, _NLM_F_REQUEST, sequence, 0) + body
+    body += netlink.render_attribute(_RTA_DST, packed)
+    return netlink.render_request(_RTM_GETROUTE, sequence, body)
 
 
 def parse_route_answer(answer: bytes, sequence: int) -> bool | None:
@@ -129,15 +126,15 @@ def parse_route_answer(answer: bytes, sequence: int) -> bool | None:
 
     None: it answers another question. Any doubt counts as yes.
     """
-    if len(answer) < _HEADER.size + _ROUTE.size:
+    if len(answer) < netlink.HEADER.size + _ROUTE.size:
         return True
-    _, kind, _, found, _ = _HEADER.unpack_from(answer)
+    _, kind, _, found, _ = netlink.HEADER.unpack_from(answer)
     if found != sequence:
         return None
-    if kind == _NLMSG_ERROR:
-        (code,) = _ERROR.unpack_from(answer, _HEADER.size)
+    if kind == netlink.ERROR:
+        (code,) = _ERROR_CODE.unpack_from(answer, netlink.HEADER.size)
         return -code not in _UNREACHABLE
     if kind != _RTM_NEWROUTE:
         return True
-    route_type: int = _ROUTE.unpack_from(answer, _HEADER.size)[7]
+    route_type: int = _ROUTE.unpack_from(answer, netlink.HEADER.size)[7]
     return route_type != _RTN_UNICAST
