@@ -28,7 +28,8 @@ Three things hold, whatever else fails:
 What is trusted: the kernel, and root of the machine. A devbox is not: not its source
 addresses, its marks, its ARP and neighbour messages, its fragments, its header options.
 
-`slots`, `ruleset` and `netlink` are pure; `netns`, `nft`, `links`, `routing`, `sysctls` and `sockets`
-each change one kind of kernel state; `readback` compares; `network` puts them in order.
-`uplink` is the other side: what the gateway must know of the namespace that it dials from.
+`slots`, `ruleset` and `netlink` are pure; `netns`, `nft`, `links`, `routing`, `sysctls` and
+`sockets` each change one kind of kernel state; `readback` compares; `network` puts them in
+order. `uplink` is the other side: what the gateway must know of the namespace that it dials
+from.
 """
