@@ -22,7 +22,13 @@ from stockade.gateway.farewell import say_and_end
 from stockade.gateway.first_bytes import FirstBytes, read_first_bytes
 from stockade.gateway.flowlog import Kind
 from stockade.gateway.http import Refused, RequestRelay
-from stockade.gateway.judging import Judged, candidates, judge, observe
+from stockade.gateway.judging import (
+    SSH_PORT,
+    Judged,
+    candidates,
+    judge,
+    observe,
+)
 from stockade.gateway.pump import reset
 from stockade.gateway.recording import ConnectionRecord, IdleWatch
 from stockade.gateway.relay import Relay
@@ -32,8 +38,6 @@ from stockade.gateway.sinkhole import is_sinkhole
 from stockade.names import Hostname
 from stockade.policy.decide import Decision, Flow, Reason
 from stockade.policy.guardrails import Address
-
-SSH_PORT = 22
 
 _BY_NAME = frozenset((Reason.ADDRESS_NOT_ALLOWED, Reason.POLICY_UNAVAILABLE))
 
@@ -137,9 +141,9 @@ class Connection:
     async def _serve_by_name(self, base: Decision) -> None:
         names = candidates(self._devbox, self._address, self._port)
         self._record.unclear = self._judge(FirstBytes(b""), base)
-        if not names and self._port == SSH_PORT:
+        if not names and self._port == SSH_PORT and is_sinkhole(self._address):
             # An ssh client may wait for the server's line before it says anything.
-            await self._refuse(self._judge(FirstBytes(b"SSH-"), base))
+            await self._refuse(self._judge(FirstBytes(b""), base))
             return
         early = self._loop.create_task(self._dial_early(names[0])) if names else None
         try:

@@ -15,6 +15,7 @@ from stockade.policy.decide import Decision, Flow, Reason, Verdict, deny
 from stockade.policy.guardrails import Address
 from stockade.wire.sniff import Protocol, Sniffed
 
+SSH_PORT = 22
 TLS_PORT = 443
 MAX_SHOWN = 255
 
@@ -130,7 +131,7 @@ def _judge_opaque(
     kind: Kind = Kind.TCP,
 ) -> Judged:
     """Judge a protocol that carries no name: a lookup of this devbox has to give one."""
-    is_ssh = first.data.startswith(b"SSH-")
+    is_ssh = first.data.startswith(b"SSH-") or (port == SSH_PORT and not first.data)
     names = candidates(devbox, address, port)
     if names:
         decision = devbox.decide(Flow(port, name=names[0]))
