@@ -1,4 +1,9 @@
-"""HTTP/1 requests (RFC 9110, RFC 9112), strictly."""
+"""HTTP/1: the requests of one connection, and what is changed or said on it.
+
+`http1_head` reads one head; `RequestStream` finds the heads of a connection, so that each
+request on it can be judged before it is forwarded. This module is what the gateway imports
+of HTTP.
+"""
 
 from __future__ import annotations
 
@@ -6,266 +11,230 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import Enum
+from enum import Enum, auto
 
 from stockade.errors import WireError
+from stockade.wire.http1_head import (
+    MAX_FIELDS,
+    MAX_HEAD,
+    Framing,
+    RequestHead,
+    parse_request_head,
+)
 
-MAX_HEAD = 65_536
-MAX_FIELDS = 200
+__all__ = [
+    "MAX_FIELDS",
+    "MAX_HEAD",
+    "BodyEvent",
+    "Event",
+    "Framing",
+    "HeadEvent",
+    "RequestHead",
+    "RequestStream",
+    "denial_response",
+    "parse_request_head",
+    "rewrite_without_upgrade",
+]
 
-_TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_LINE = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]{1,32}) ([\x21-\x7e]+) HTTP/1\.([01])")
-_VALUE = re.compile(rb"[\t\x20-\x7e\x80-\xff]*")
-_HOST = re.compile(r"([A-Za-z0-9._~-]+|\[[0-9A-Fa-f:.]+\])(?::([0-9]{0,5}))?")
-_ABSOLUTE = re.compile(r"https?://([^/?#]*)(.*)", re.IGNORECASE)
-
-
-class Framing(Enum):
-    NONE = "none"
-    LENGTH = "length"
-    CHUNKED = "chunked"
-
-
-@dataclass(frozen=True, slots=True)
-class RequestHead:
-    method: str
-    target: str
-    version: tuple[int, int]
-    host: str
-    port: int | None
-    framing: Framing
-    content_length: int
-    upgrade: str | None
-    keep_alive: bool
-    size: int
-    expect_continue: bool
+# Fifteen digits stay below 2**60, which no server's counter overflows. No extensions: RFC
+# 9112 section 7.1.1 has them ignored, and servers do not agree where such a line ends.
+_CHUNK_SIZE = re.compile(rb"[0-9A-Fa-f]{1,15}")
+_CHUNK_SIZE_PREFIX = re.compile(rb"[0-9A-Fa-f]{0,15}|[0-9A-Fa-f]{1,15}\r")
+_LONGEST_LINE = 17
+_UPGRADE_FIELDS = frozenset((b"upgrade", b"http2-settings"))
+_PHRASES = {400: "Bad Request", 403: "Forbidden", 405: "Method Not Allowed"}
 
 
 @dataclass(frozen=True, slots=True)
 class HeadEvent:
+    """A request begins. *raw* is its head as received."""
+
     head: RequestHead
     raw: bytes
 
 
 @dataclass(frozen=True, slots=True)
 class BodyEvent:
+    """Octets of the body of the latest request, with their chunk framing."""
+
     raw: bytes
 
 
 Event = HeadEvent | BodyEvent
 
 
-def parse_request_head(data: bytes) -> RequestHead | None:
-    end = data.find(b"\r\n\r\n", 0, MAX_HEAD)
-    lines = (data if end < 0 else data[:end]).split(b"\r\n")
-    if end < 0:
-        if len(data) >= MAX_HEAD:
-            raise WireError("head too long")
-        complete = lines[:-1]
-        tail = lines[-1].removesuffix(b"\r")
-        if b"\n" in tail or b"\r" in tail or b"\0" in tail:
-            raise WireError("bare CR or LF")
-    else:
-        complete = lines
-    for line in complete:
-        if b"\r" in line or b"\n" in line or b"\0" in line:
-            raise WireError("control character")
-    if complete and not _LINE.fullmatch(complete[0]):
-        raise WireError("request line")
-    if end < 0:
-        return None
-    return _parse(lines, end + 4)
+class _State(Enum):
+    """What comes next on the connection."""
+
+    HEAD = auto()
+    BODY = auto()
+    CHUNK_SIZE = auto()
+    CHUNK_DATA = auto()
+    CHUNK_END = auto()
+    TRAILER = auto()
 
 
-def _parse(lines: list[bytes], size: int) -> RequestHead:
-    match = _LINE.fullmatch(lines[0])
-    if match is None:
-        raise WireError("request line")
-    if len(lines) - 1 > MAX_FIELDS:
-        raise WireError("too many fields")
-    fields: dict[str, list[str]] = {}
-    for line in lines[1:]:
-        name, colon, value = line.partition(b":")
-        if not colon or not _TOKEN.fullmatch(name) or not _VALUE.fullmatch(value):
-            raise WireError("field line")
-        fields.setdefault(name.decode("ascii").lower(), []).append(
-            value.strip(b" \t").decode("latin-1")
-        )
-    method, target = match[1].decode(), match[2].decode()
-    version = (1, int(match[3]))
-    host, port = _authority(method, target, fields)
-    framing, length = _framing(version, fields)
-    tokens = {
-        t.strip().lower() for v in fields.get("connection", ()) for t in v.split(",")
-    }
-    upgrade = None
-    if "upgrade" in fields:
-        upgrade = (
-            ",".join(fields["upgrade"]).strip().lower() if "upgrade" in tokens else "?"
-        )
-    keep = "close" not in tokens if version == (1, 1) else "keep-alive" in tokens
-    expect = fields.get("expect", [""])[0].lower() == "100-continue"
-    return RequestHead(
-        method,
-        target,
-        version,
-        host,
-        port,
-        framing,
-        length,
-        upgrade,
-        keep,
-        size,
-        expect,
-    )
-
-
-def _authority(
-    method: str, target: str, fields: dict[str, list[str]]
-) -> tuple[str, int | None]:
-    hosts = fields.get("host", [])
-    if len(hosts) != 1:
-        raise WireError(f"{len(hosts)} Host fields")
-    host, port = _split(hosts[0])
-    if method == "CONNECT":
-        there = _split(target)
-    elif target.startswith("/") or (target == "*" and method == "OPTIONS"):
-        return host, port
-    else:
-        match = _ABSOLUTE.fullmatch(target)
-        if match is None:
-            raise WireError("request target")
-        there = _split(match[1])
-    if there[0].lower() != host.lower():
-        raise WireError("target and Host differ")
-    return host, port
-
-
-def _split(text: str) -> tuple[str, int | None]:
-    match = _HOST.fullmatch(text)
-    if match is None:
-        raise WireError("authority")
-    return match[1], int(match[2]) if match[2] else None
-
-
-def _framing(
-    version: tuple[int, int], fields: dict[str, list[str]]
-) -> tuple[Framing, int]:
-    lengths, codings = (
-        fields.get("content-length", []),
-        fields.get("transfer-encoding", []),
-    )
-    if codings:
-        if (
-            lengths
-            or len(codings) != 1
-            or codings[0].lower() != "chunked"
-            or version != (1, 1)
-        ):
-            raise WireError("ambiguous length")
-        return Framing.CHUNKED, 0
-    if lengths:
-        if len(lengths) != 1 or not re.fullmatch("[0-9]{1,18}", lengths[0]):
-            raise WireError("ambiguous length")
-        return Framing.LENGTH, int(lengths[0])
-    return Framing.NONE, 0
-
-
-def rewrite_without_upgrade(head: bytes) -> bytes:
-    out = []
-    for line in head[:-4].split(b"\r\n"):
-        name = line.partition(b":")[0].lower()
-        if name in (b"upgrade", b"http2-settings"):
-            continue
-        if name == b"connection":
-            tokens = [t.strip() for t in line.partition(b":")[2].split(b",")]
-            tokens = [
-                t for t in tokens if t.lower() not in (b"upgrade", b"http2-settings")
-            ]
-            if not tokens:
-                continue
-            line = b"Connection: " + b", ".join(tokens)
-        out.append(line)
-    return b"\r\n".join(out) + b"\r\n\r\n"
+# What follows the end of counted octets, and of an empty line.
+_AFTER = {
+    _State.BODY: _State.HEAD,
+    _State.CHUNK_DATA: _State.CHUNK_END,
+    _State.CHUNK_END: _State.CHUNK_SIZE,
+    _State.TRAILER: _State.HEAD,
+}
 
 
 class RequestStream:
+    """The client's direction of one connection, from its first head on.
+
+    The events of a connection, put together again, are the octets it sent; consecutive
+    octets of a body are one event. Whatever comes after a request is read as the next one,
+    also when the connection was to be closed.
+    """
+
+    __slots__ = ("_error", "_left", "_state", "_unread")
+
     def __init__(self) -> None:
-        self._buffer = b""
-        self._left = 0
-        self._state = "head"
-        self._failed: WireError | None = None
+        self._state = _State.HEAD
+        self._left = 0  # octets of counted data still to come
+        self._unread = b""
+        self._error: WireError | None = None
+
+    @property
+    def unread(self) -> bytes:
+        """What was received and is in no event: for the time after an upgrade."""
+        return self._unread
 
     @property
     def spliceable(self) -> int:
-        return self._left if self._state == "length" and not self._buffer else 0
+        """How many octets of a body of known length come next, 0 if none.
+
+        They may be moved without being received here, and are reported with `skip`.
+        """
+        return self._left if self._state is _State.BODY else 0
 
     def skip(self, count: int) -> None:
-        self._left -= count
-        if not self._left:
-            self._state = "head"
+        """Take note that *count* octets of `spliceable` were moved."""
+        if not 0 <= count <= self.spliceable:
+            raise ValueError(f"{count} octets of {self.spliceable} skipped")
+        self._count(count)
 
     def receive(self, data: bytes) -> list[Event]:
-        if self._failed is not None:
-            raise self._failed
-        self._buffer += data
+        """The events that *data* completes.
+
+        At the first violation the events before it are returned, and `WireError` is raised
+        by the next call (also one without data), and by all later ones; where there are no
+        events before it, it is raised at once.
+        """
+        if self._error is not None:
+            raise self._error
+        buffer = self._unread + data
         events: list[Event] = []
+        at = reported = 0
         try:
-            while (event := self._next()) is not None:
-                events.append(event)
+            while at < len(buffer):
+                if self._state is not _State.HEAD:
+                    end = self._body_end(buffer, at)
+                    if end == at:
+                        break
+                    at = end
+                    continue
+                head = _head_at(buffer, at)
+                if head is None:
+                    break
+                _add_body(buffer[reported:at], events)
+                reported = at + head.size
+                events.append(HeadEvent(head, buffer[at:reported]))
+                at = reported
+                self._expect_body(head)
         except WireError as error:
-            self._failed = error
-            if not events:
-                raise
+            self._error = error
+        _add_body(buffer[reported:at], events)
+        self._unread = buffer[at:]
+        if self._error is not None and not events:
+            raise self._error
         return events
 
-    def _next(self) -> Event | None:
-        if not self._buffer:
-            return None
-        if self._state == "head":
-            head = parse_request_head(self._buffer)
-            if head is None:
-                return None
-            raw, self._buffer = self._buffer[: head.size], self._buffer[head.size :]
-            if head.framing is Framing.CHUNKED:
-                self._state = "chunk-size"
-            elif head.content_length:
-                self._state, self._left = "length", head.content_length
-            return HeadEvent(head, raw)
-        if self._state in ("length", "chunk-data"):
-            raw, self._buffer = self._buffer[: self._left], self._buffer[self._left :]
-            self._left -= len(raw)
-            if not self._left:
-                self._state = "head" if self._state == "length" else "chunk-end"
-            return BodyEvent(raw)
-        return self._chunk()
+    def _expect_body(self, head: RequestHead) -> None:
+        if head.framing is Framing.CHUNKED:
+            self._state = _State.CHUNK_SIZE
+        elif head.content_length:
+            self._state = _State.BODY
+            self._left = head.content_length
 
-    def _chunk(self) -> Event | None:
-        end = self._buffer.find(b"\r\n")
+    def _body_end(self, buffer: bytes, at: int) -> int:
+        """Read one piece of a body at *at*; where it ends, or *at* if more is needed."""
+        if self._left:
+            end = min(len(buffer), at + self._left)
+            self._count(end - at)
+            return end
+        end = buffer.find(b"\r\n", at, at + _LONGEST_LINE)
+        if self._state is _State.CHUNK_SIZE:
+            return self._chunk_size(buffer, at, end)
+        # After a chunk, and after the last one: trailers are fields that nobody checked.
+        if end == at:
+            self._state = _AFTER[self._state]
+            return at + 2
+        if buffer[at:] != b"\r":
+            raise WireError(f"octets after an HTTP chunk: {buffer[at : at + 80]!r}")
+        return at
+
+    def _chunk_size(self, buffer: bytes, at: int, end: int) -> int:
+        line = buffer[at : at + _LONGEST_LINE if end < 0 else end]
+        expected = _CHUNK_SIZE_PREFIX if end < 0 else _CHUNK_SIZE
+        if not expected.fullmatch(line):
+            raise WireError(f"not the size of an HTTP chunk: {line!r}")
         if end < 0:
-            if len(self._buffer) > 20 or b"\n" in self._buffer:
-                raise WireError("chunk")
-            return None
-        line = self._buffer[:end]
-        raw, self._buffer = self._buffer[: end + 2], self._buffer[end + 2 :]
-        if self._state == "chunk-size":
-            if not re.fullmatch(rb"[0-9A-Fa-f]{1,16}", line):
-                raise WireError("chunk size")
-            self._left = int(line, 16)
-            self._state = "chunk-data" if self._left else "trailer"
-        elif line:
-            raise WireError("trailer or chunk end")
-        else:
-            self._state = "chunk-size" if self._state == "chunk-end" else "head"
-        return BodyEvent(raw)
+            return at
+        self._left = int(line, 16)
+        self._state = _State.CHUNK_DATA if self._left else _State.TRAILER
+        return end + 2
+
+    def _count(self, count: int) -> None:
+        self._left -= count
+        if not self._left:
+            self._state = _AFTER[self._state]
+
+
+def rewrite_without_upgrade(head: bytes) -> bytes:
+    """The head without its offer to change protocol; all else is kept as it was.
+
+    *head* is one that `parse_request_head` accepts.
+    """
+    kept: list[bytes] = []
+    for line in head.removesuffix(b"\r\n\r\n").split(b"\r\n"):
+        name, colon, value = line.partition(b":")
+        if name.lower() in _UPGRADE_FIELDS:
+            continue
+        if name.lower() == b"connection":
+            options = [option.strip(b" \t") for option in value.split(b",")]
+            left = [o for o in options if o.lower() not in _UPGRADE_FIELDS]
+            if not left:
+                continue
+            if left != options:
+                line = name + colon + b" " + b", ".join(left)  # noqa: PLW2901
+        kept.append(line)
+    return b"\r\n".join(kept) + b"\r\n\r\n"
 
 
 def denial_response(*, status: int, body: Mapping[str, object], text: str) -> bytes:
-    payload = json.dumps({**body, "message": text}).encode() + b"\n"
-    phrase = {400: "Bad Request", 403: "Forbidden", 405: "Method Not Allowed"}.get(
-        status, "Denied"
-    )
-    return (
-        f"HTTP/1.1 {status} {phrase}\r\nContent-Type: application/json\r\nContent-Length: {len(payload)}\r\n"
+    """A whole response that says no: JSON, with one line for people as its last value."""
+    payload = json.dumps({**body, "message": text}).encode("ascii") + b"\n"
+    head = (
+        f"HTTP/1.1 {status} {_PHRASES.get(status, 'Denied')}\r\n"
+        "Content-Type: application/json\r\n"
+        f"Content-Length: {len(payload)}\r\n"
+        "Cache-Control: no-store\r\n"
         "Connection: close\r\n\r\n"
-    ).encode() + payload
+    )
+    return head.encode("ascii") + payload
+
+
+def _head_at(buffer: bytes, at: int) -> RequestHead | None:
+    """Read the head at *at*, without copying what comes after it."""
+    end = buffer.find(b"\r\n\r\n", at, at + MAX_HEAD)
+    return parse_request_head(buffer[at:] if end < 0 else buffer[at : end + 4])
+
+
+def _add_body(octets: bytes, events: list[Event]) -> None:
+    if octets:
+        events.append(BodyEvent(octets))

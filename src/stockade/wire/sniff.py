@@ -1,4 +1,10 @@
-"""What the first bytes of a connection are, and which name they carry."""
+"""What the first bytes of a connection are, and which name they carry.
+
+TLS and HTTP say which host they are for; everything else is opaque and is judged by what
+the devbox was told about the address. So a client gains if the gateway takes for opaque
+what a server takes for HTTP. The question here is therefore not "is this HTTP?" but "could
+any server read it as HTTP?": what could, and leaves a doubt, is refused. TLS likewise.
+"""
 
 from __future__ import annotations
 
@@ -7,29 +13,42 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from stockade.errors import WireError
-from stockade.wire.http1 import MAX_HEAD, RequestHead, parse_request_head
+from stockade.wire.http1_head import MAX_HEAD, RequestHead, parse_request_head
 from stockade.wire.tls import ClientHello, parse_client_hello
 
+#: After so many octets without an answer there will be none: more than any head or hello.
 MAX_SNIFF = MAX_HEAD + 1
 
-_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-_TOKEN_BYTES = frozenset(
-    b"!#$%&'*+.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz-"
+# Record types that a server may take before it has seen a hello: OpenSSL and Go skip
+# warnings (alerts), so a handshake may begin with one.
+_ALERT, _HANDSHAKE = 21, 22
+# Go reads a first record of any version below this (and OpenSSL of 3.x only).
+_ABOVE_TLS = 0x10
+_SSL2_FLAG = 0x80
+
+_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"  # RFC 9113 section 3.4
+_PROXY2 = b"\r\n\r\n\0"  # what the binary PROXY header begins with
+
+# White space, as generously as any server reads it: Python's http.server splits a request
+# line at each of these, and many skip empty lines before it.
+_BLANK = b" \t\r\n\v\f\x1c\x1d\x1e\x1f"
+_TEXT_START = frozenset(
+    b"!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+    + _BLANK
 )
-_METHODS = (
-    b"GET ",
-    b"HEAD ",
-    b"POST ",
-    b"PUT ",
-    b"DELETE ",
-    b"CONNECT ",
-    b"OPTIONS ",
-    b"TRACE ",
-    b"PATCH ",
-)
+# A line ends with LF; with CR alone, as a few parsers have it; and at an octet that is no
+# text, which is looked for where a protocol that is none would have one.
+_LINE_END = re.compile(rb"[\n\x00-\x08\x0e-\x1b\x7f]|\r(?=[^\n])")
+_TEXT_LOOKED_AT = 1_024
+# What a server may read as a request without a version (HTTP/0.9), or as the line before
+# one (the PROXY header).
+_REQUEST = re.compile(rb"[A-Z]{3,16}[ \t\v\f\x1c-\x1f]+(?:/|\*|https?:)|PROXY ")
+_VERSION = b"http/"
 
 
 class Protocol(StrEnum):
+    """What a client speaks, as far as it matters for finding a name."""
+
     TLS = "tls"
     HTTP = "http"
     H2C = "h2c"
@@ -37,6 +56,8 @@ class Protocol(StrEnum):
 
 
 class SniffError(WireError):
+    """First bytes that some server may read as *protocol*, and that leave a doubt."""
+
     def __init__(self, message: str, protocol: Protocol) -> None:
         self.protocol = protocol
         super().__init__(message)
@@ -44,6 +65,8 @@ class SniffError(WireError):
 
 @dataclass(frozen=True, slots=True)
 class Sniffed:
+    """The protocol; and, where it has one, the name it carries, as sent."""
+
     protocol: Protocol
     name: str | None
     hello: ClientHello | None
@@ -51,54 +74,93 @@ class Sniffed:
 
 
 _OPAQUE = Sniffed(Protocol.OPAQUE, None, None, None)
+_H2C = Sniffed(Protocol.H2C, None, None, None)
 
 
 def sniff(data: bytes) -> Sniffed | None:
+    """Say what *data* begins; None while that is not clear. Raises `SniffError`.
+
+    1. a TLS record, or a hello in the format of SSL 2, which some servers take: TLS
+    2. the preface of HTTP/2: h2c
+    3. an octet that no request line begins with: opaque
+    4. a first line that a server may read as a request line: HTTP
+    5. any other first line: opaque
+    """
     if not data:
         return None
-    if data[0] == 0x16:
-        if len(data) == 1:
-            return None
-        if data[1] == 3:
-            try:
-                hello = parse_client_hello(data)
-            except WireError as e:
-                raise SniffError(str(e), Protocol.TLS) from None
-            return (
-                None
-                if hello is None
-                else Sniffed(Protocol.TLS, hello.server_name, hello, None)
-            )
+    first = data[0]
+    if first in (_ALERT, _HANDSHAKE):
+        return _sniff_tls(data)
+    if first & _SSL2_FLAG:
+        return _sniff_ssl2(data)
+    if first not in _TEXT_START:
         return _OPAQUE
     if data.startswith(_PREFACE):
-        return Sniffed(Protocol.H2C, None, None, None)
+        return _H2C
     if _PREFACE.startswith(data):
         return None
-    stripped = data.lstrip(b"\r\n")
-    if len(stripped) != len(data):
-        if not stripped:
-            return None
-        if stripped[0] in _TOKEN_BYTES:
-            raise SniffError("empty line before a request", Protocol.HTTP)
-        return _OPAQUE
-    line, newline, _ = data.partition(b"\n")
-    method = re.match(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]*", line[:33])
-    size = method.end() if method else 0
-    if (
-        size == 0
-        or size > 32
-        or (size < len(line) and line[size : size + 1] not in (b" ", b"\r", b"\t"))
-    ):
-        return _OPAQUE
-    if newline:
-        if not (re.search(rb"HTTP/[0-9]", line) or line.upper().startswith(_METHODS)):
-            return _OPAQUE
-    elif len(data) < MAX_HEAD and not line.startswith(_METHODS):
-        if any(c < 0x20 and c not in b"\r\t" for c in line):
-            return _OPAQUE
+    return _sniff_text(data)
+
+
+def _sniff_tls(data: bytes) -> Sniffed | None:
+    if len(data) == 1:
         return None
+    if data[1] >= _ABOVE_TLS:
+        return _OPAQUE
+    try:
+        hello = parse_client_hello(data)
+    except WireError as error:
+        raise SniffError(str(error), Protocol.TLS) from None
+    if hello is None:
+        return None
+    return Sniffed(Protocol.TLS, hello.server_name, hello, None)
+
+
+def _sniff_ssl2(data: bytes) -> Sniffed | None:
+    """A hello of version 3.x in the format of SSL 2 (RFC 5246 appendix E.2).
+
+    It has no extensions, so it is TLS without a name.
+    """
+    mark = data[2:4]
+    if mark == b"\x01\x03":
+        return Sniffed(Protocol.TLS, None, ClientHello(None), None)
+    return None if b"\x01\x03".startswith(mark) else _OPAQUE
+
+
+def _sniff_text(data: bytes) -> Sniffed | None:
+    if data.startswith(_PROXY2):
+        raise SniffError("a PROXY header before the client's bytes", Protocol.HTTP)
+    text = data.lstrip(_BLANK)
+    end = _line_end(text)
+    if end is None:
+        if len(data) < MAX_HEAD:
+            return None
+        raise SniffError(f"no line end in {MAX_HEAD} octets of text", Protocol.HTTP)
+    line = text[:end]
+    if not _REQUEST.match(line) and _VERSION not in line.lower():
+        return _OPAQUE
+    if len(text) < len(data):
+        raise SniffError("white space before an HTTP request", Protocol.HTTP)
+    if text[end] not in b"\r\n":
+        raise SniffError("a control character in an HTTP request line", Protocol.HTTP)
     try:
         head = parse_request_head(data)
-    except WireError as e:
-        raise SniffError(str(e), Protocol.HTTP) from None
-    return None if head is None else Sniffed(Protocol.HTTP, head.host, None, head)
+    except WireError as error:
+        raise SniffError(str(error), Protocol.HTTP) from None
+    if head is None:
+        return None
+    return Sniffed(Protocol.HTTP, head.host, None, head)
+
+
+def _line_end(text: bytes) -> int | None:
+    """Where the first line of *text* ends; None while it may go on.
+
+    Beyond the first KiB only line ends count, so that a line which arrives octet by octet
+    costs no more than a search in C each time.
+    """
+    found = _LINE_END.search(text, 0, _TEXT_LOOKED_AT)
+    if found is not None:
+        return found.start()
+    feed = text.find(b"\n", _TEXT_LOOKED_AT)
+    alone = text.find(b"\r", _TEXT_LOOKED_AT - 1, len(text) - 1)
+    return min((end for end in (feed, alone) if end >= 0), default=None)
