@@ -12,7 +12,6 @@ from typing import IO
 
 from stockade.errors import CommandError, Unavailable
 
-
 #: A process that was started.
 Process = subprocess.Popen
 
