@@ -41,10 +41,10 @@ _CERTIFICATE = re.compile(
 
 def sources(root: Path = Path("/")) -> list[Path]:
     """Return the files of the machine that certificates are taken from."""
-    found = [root / bundle[1:] for bundle in BUNDLES]
+    found: list[Path] = []
     for directory, pattern in _ANCHORS:
         found += sorted((root / directory[1:]).glob(pattern))
-    return found
+    return [*found, *(root / bundle[1:] for bundle in BUNDLES)]
 
 
 def of_machine(

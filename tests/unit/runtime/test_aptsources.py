@@ -74,11 +74,14 @@ Check-Valid-Until: no
     assert list(aptsources.parse_stanzas(chosen[1].render())) == [chosen[1]]
 
 
+OPTIONS = f"signed-by={KEYRING} check-valid-until=no"
+
+
 def test_lines_are_read() -> None:
     text = f"""
 # deb http://old.example/debian bookworm main
 deb http://mirror.example/debian bookworm main contrib  # the mirror
-deb [arch=amd64 signed-by={KEYRING} check-valid-until=no] http://m.example/debian/ bookworm-updates main
+deb [arch=amd64 {OPTIONS}] http://m.example/debian/ bookworm-updates main
 deb-src http://mirror.example/debian bookworm main
 deb cdrom:[disc]/ bookworm main
 deb http://flat.example/ ./
@@ -103,7 +106,7 @@ nonsense
         "deb https://packages.example/debian/12/prod bookworm main",
         "deb https://apt.example/pub bookworm-pgdg main",
         "deb https://deb.example/node_20.x nodistro main",
-        "deb [signed-by=/etc/apt/keyrings/vendor.asc] https://x.example/debian bookworm main",
+        "deb [signed-by=/etc/apt/vendor.asc] https://x.example/debian bookworm main",
         "deb https://mirror.example/debian trixie main",
         "deb file:/srv/debian bookworm main",
         "deb cdrom:[Debian]/debian bookworm main",

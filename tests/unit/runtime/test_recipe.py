@@ -50,12 +50,17 @@ def test_others_build_a_fixed_release_from_the_default_mirror(
 def test_the_digest_is_of_the_contents_and_not_of_the_mirror() -> None:
     source = Source(("http://a.example/debian",), ("bookworm",), ("main",))
     plain = Recipe("bookworm")
-    assert Recipe("bookworm", (source,), {"Acquire::Retries": "3"}).digest == plain.digest
+    assert (
+        Recipe("bookworm", (source,), {"Acquire::Retries": "3"}).digest == plain.digest
+    )
     assert Recipe("trixie").digest != plain.digest
 
 
 def test_the_command_says_all_there_is_to_say() -> None:
-    options = {"Acquire::http::Proxy": "http://p.example", "Acquire::Check-Date": "false"}
+    options = {
+        "Acquire::http::Proxy": "http://p.example",
+        "Acquire::Check-Date": "false",
+    }
     argv = Recipe("bookworm", (), options).argv(Path("/x/rootfs"), Path("/x/s.sources"))
     assert argv[:4] == [
         "mmdebstrap",

@@ -101,7 +101,9 @@ def test_several_namespaces_at_once_are_refused_too() -> None:
 
 
 @pytest.mark.parametrize("call", ["socket", "socketpair"])
-@pytest.mark.parametrize("family", [*range(50), 255, 1 << 31, 1 << 32, (1 << 32) | 40, -1])
+@pytest.mark.parametrize(
+    "family", [*range(50), 255, 1 << 31, 1 << 32, (1 << 32) | 40, -1]
+)
 def test_four_families_of_sockets(call: str, family: int) -> None:
     expected = "allow" if family in (1, 2, 10, 16) else 97
     assert decide("x86_64", call, family, 1, 0) == expected
