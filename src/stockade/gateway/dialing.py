@@ -10,7 +10,7 @@ from stockade.gateway.resolver import ResolveError, address_qtype
 from stockade.gateway.services import Services
 from stockade.names import Hostname
 from stockade.policy.decide import Decision, Flow
-from stockade.policy.guardrails import Address
+from stockade.policy.guardrails import Address, embedded_in
 from stockade.policy.model import Transport
 from stockade.wire.dns import QType
 
@@ -27,15 +27,17 @@ class Barred(Exception):
 
 
 def with_host_fact(services: Services, flow: Flow) -> Flow:
-    """*flow*, knowing whether its address belongs to this machine."""
-    address = flow.address
-    if address is None:
+    """*flow*, knowing whether its address belongs to this machine, in whatever form."""
+    if flow.address is None:
         return flow
+    forms = [form for form in (flow.address, embedded_in(flow.address)) if form]
     own = any(
-        address.version == network.version and address in network
+        form.version == network.version and form in network
         for network in services.own_networks
+        for form in forms
     )
-    return replace(flow, is_host=own or services.uplink.is_host_address(address))
+    is_host = own or any(map(services.uplink.is_host_address, forms))
+    return replace(flow, is_host=is_host)
 
 
 async def vetted_addresses(

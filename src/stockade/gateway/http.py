@@ -20,6 +20,7 @@ from stockade.names import Hostname
 from stockade.policy.decide import Decision, Flow, Reason, deny
 from stockade.wire.http1 import (
     MAX_HEAD,
+    Event,
     HeadEvent,
     RequestHead,
     RequestStream,
@@ -93,27 +94,37 @@ class RequestRelay:
 
     async def _forward(self, data: bytes) -> bool:
         """Forward what *data* completes; whether the connection is opaque from here on."""
+        events = self._receive(data)
+        while events:
+            for index, event in enumerate(events):
+                if not isinstance(event, HeadEvent):
+                    await self._relay.send(event.raw)
+                elif await self._forward_head(event):
+                    rest = b"".join(later.raw for later in events[index + 1 :])
+                    await self._relay.send(rest)
+                    self._relay.start_up()
+                    return True
+            # What cannot be read is told after what could be, by a call of its own.
+            events = self._receive(b"")
+        return False
+
+    def _receive(self, data: bytes) -> list[Event]:
         try:
-            events = self._stream.receive(data)
+            return self._stream.receive(data)
         except WireError:
             raise Refused(deny(Reason.HTTP_UNPARSEABLE), self._name.text) from None
-        for index, event in enumerate(events):
-            if not isinstance(event, HeadEvent):
-                await self._relay.send(event.raw)
-                continue
-            self._requests += 1
-            self._check(event.head)
-            asks = event.head.upgrade
-            if asks is None:
-                await self._relay.send(event.raw)
-            elif self._requests > 1 or asks == "h2c" or self._relay.bytes_down:
-                await self._relay.send(rewrite_without_upgrade(event.raw))
-            elif await self._upgrade(event.raw):
-                await self._relay.send(
-                    b"".join(later.raw for later in events[index + 1 :])
-                )
-                self._relay.start_up()
-                return True
+
+    async def _forward_head(self, event: HeadEvent) -> bool:
+        """Forward a request head; whether the upstream agreed to an upgrade."""
+        self._requests += 1
+        self._check(event.head)
+        asks = event.head.upgrade
+        if asks is None:
+            await self._relay.send(event.raw)
+        elif self._requests > 1 or asks == "h2c" or self._relay.bytes_down:
+            await self._relay.send(rewrite_without_upgrade(event.raw))
+        else:
+            return await self._upgrade(event.raw)
         return False
 
     def _check(self, head: RequestHead) -> None:
