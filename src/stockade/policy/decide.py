@@ -207,11 +207,11 @@ def decide(policy: CompiledPolicy, guardrails: Guardrails, flow: Flow) -> Decisi
 
 def _barred(guardrails: Guardrails, flow: Flow, address: Address) -> Reason | None:
     """Why no policy opens *address*, or None."""
-    if flow.is_host:
-        return Reason.GUARDRAIL_HOST
     zone = zone_of(address)
     if zone not in (Zone.PUBLIC, Zone.PRIVATE):
         return _GUARDRAIL[zone]
+    if flow.is_host:
+        return Reason.GUARDRAIL_HOST
     if guardrails.is_closed(address):
         return Reason.GUARDRAIL_OPERATOR
     return None

@@ -65,9 +65,7 @@ _ZONES6 = tuple(
         ("fc00::/7", Zone.PRIVATE),
         ("fe80::/10", Zone.LINK_LOCAL),
         ("ff00::/8", Zone.MULTICAST),
-        ("2001::/32", Zone.RESERVED),
-        ("2001:10::/28", Zone.RESERVED),
-        ("2001:20::/28", Zone.RESERVED),
+        ("2001::/23", Zone.RESERVED),
         ("2000::/3", Zone.PUBLIC),
     )
 )
@@ -98,11 +96,27 @@ def zone_of(address: Address) -> Zone:
     for network6, zone in _ZONES6:
         if address in network6 and zone is not Zone.PUBLIC:
             return zone
-    for network6, offset, routable in _EMBEDDED:
-        if address in network6:
-            inner = zone_of(IPv4Address((int(address) >> offset) & 0xFFFFFFFF))
-            return Zone.RESERVED if inner is Zone.PUBLIC and not routable else inner
+    inner = embedded_in(address)
+    if inner is not None:
+        zone = zone_of(inner)
+        # To the kernel a mapped address *is* the IPv4 one, whatever rule of a policy
+        # covers it: a rule for IPv6 opens no private IPv4 range.
+        openable = zone in (Zone.PUBLIC, Zone.PRIVATE)
+        return Zone.RESERVED if openable and not _is_routable(address) else zone
     return Zone.PUBLIC if address in _ZONES6[-1][0] else Zone.RESERVED
+
+
+def embedded_in(address: Address) -> IPv4Address | None:
+    """The IPv4 address that an IPv6 address carries, in a format that has one."""
+    if isinstance(address, IPv6Address):
+        for network, offset, _ in _EMBEDDED:
+            if address in network:
+                return IPv4Address((int(address) >> offset) & 0xFFFFFFFF)
+    return None
+
+
+def _is_routable(address: IPv6Address) -> bool:
+    return any(address in network and routable for network, _, routable in _EMBEDDED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,8 +142,10 @@ class Guardrails:
         )
 
     def is_closed(self, address: Address) -> bool:
-        """Whether the operator closed *address* to every policy."""
+        """Whether the operator closed *address* to every policy, in whatever form."""
+        inner = embedded_in(address)
         return any(
-            address.version == network.version and address in network
+            form is not None and form.version == network.version and form in network
             for network in self.closed
+            for form in (address, inner)
         )

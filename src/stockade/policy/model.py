@@ -112,6 +112,8 @@ class AllowedCidr:
             cidr = ip_network(text, strict=True)
         except ValueError:
             raise InvalidRequest(f"{where}.cidr: {_cidr_advice(text)}") from None
+        if "%" in text:  # A zone means something on one machine only.
+            raise InvalidRequest(f"{where}.cidr: {text!r}: write it without the zone")
         if str(cidr) != text.lower():
             raise InvalidRequest(f'{where}.cidr: write {text!r} as "{cidr}"')
         ports = _list(values.get("ports"), f"{where}.ports", MAX_CIDRS)
