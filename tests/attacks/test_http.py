@@ -211,7 +211,7 @@ def test_a_verified_upgrade_is_opaque(attack: Attacker) -> None:
 
 
 def test_an_upgrade_of_a_later_request_is_not_forwarded(attack: Attacker) -> None:
-    """After a first request nobody can tell which response is the 101: none is asked for."""
+    """After a first request nobody can tell which response is the 101: none is asked."""
     outcome = attack(
         POLICY,
         tcp(WS, 80, get("ws.test"), get("ws.test", extra=UPGRADE), gap=0.3),

@@ -64,7 +64,7 @@ def build_policy(
         except HostnameError as error:
             advice = str(error).replace("allowed_cidrs", "--allow-cidr")
             advice = advice.replace("use allow_all", "use --allow-all")
-            raise InvalidRequest(f"--allow {text}: {advice}") from None
+            raise InvalidRequest(f"--allow: {advice}") from None
     return replace(
         policy,
         allow_all=allow_all or policy.allow_all,

@@ -20,6 +20,7 @@ from stockade.gateway.upstream import Uplink
 from stockade.names import Hostname
 from stockade.policy.guardrails import Address
 from stockade.wire.dns import Answer, QType, Rcode, parse_answer, render_query
+from stockade.wire.dns_answer import UnrelatedMessage
 
 ATTEMPT_TIMEOUT = 2.0
 ATTEMPTS = 3
@@ -166,8 +167,8 @@ class UplinkResolver:
                 message = await loop.sock_recv(sock, _MAX_DATAGRAM)
                 try:
                     answer = read(message)
-                except WireError:
-                    continue  # Not an answer to this question: maybe forged. Wait on.
+                except UnrelatedMessage:
+                    continue
                 if not answer.truncated:
                     return message, answer
                 break

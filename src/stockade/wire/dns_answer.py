@@ -36,21 +36,25 @@ _Chain = dict[str, Record]
 _Addresses = dict[str, list[Record]]
 
 
+class UnrelatedMessage(WireError):
+    """A message that is no answer to the question asked: maybe forged, so wait on."""
+
+
 def parse_answer(data: bytes, *, message_id: int, name: str, qtype: int) -> Answer:
     """Read a whole message as the answer to the question that was asked.
 
-    `WireError` unless id and question are the same, the name in the same case: whoever
+    `UnrelatedMessage` unless id and question are the same, the name in the same case: whoever
     forges an answer has to guess all that. The additional section is not read.
     """
     if len(data) < HEADER.size:
-        raise WireError("a DNS message of less than 12 octets")
+        raise UnrelatedMessage("a DNS message of less than 12 octets")
     found_id, flags, questions, answers, authorities, _ = HEADER.unpack_from(data)
     asked = encode_name(name) + TYPE_CLASS.pack(qtype, IN)
     is_answer = flags & (QR | OPCODE) == QR
     if not is_answer or found_id != message_id or questions != 1:
-        raise WireError("not an answer, or one to another question")
+        raise UnrelatedMessage("not an answer, or one to another question")
     if not data.startswith(asked, HEADER.size):
-        raise WireError("an answer to another question")
+        raise UnrelatedMessage("an answer to another question")
     code = flags & RCODE
     # Codes of dynamic updates and the like: the resolver failed, in a way of its own.
     rcode = Rcode(code) if code <= Rcode.REFUSED else Rcode.SERVFAIL
