@@ -14,8 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from stockade.errors import Unavailable
-from stockade.runtime import cgroups, removal
+from stockade.errors import Conflict, Unavailable
+from stockade.runtime import cgroups, overlay, removal
+from stockade.runtime.box import Box
 from stockade.spec import Mount
 from tests.e2e.runtime_boxes import TIMEOUT, Boxes, Running
 
@@ -181,3 +182,58 @@ def test_secrets_in_the_bundle_are_for_root(boxes: Boxes) -> None:
     for place in (directory / "config.json", directory / "data"):
         done = subprocess.run([*reader, "ls", os.fspath(place) + "/"], check=False)
         assert done.returncode != 0
+
+
+def test_a_box_of_the_same_name_is_left_alone(boxes: Boxes) -> None:
+    first = boxes.start("sh", "-c", "read line; echo alive")
+    second = Box(first.request)
+    with pytest.raises(Conflict, match="already"):
+        boxes.do(second.prepare)
+    boxes.do(second.remove)
+    first.write(b"\n")
+    assert first.finish().stdout == "alive\n"
+
+
+def test_removers_do_not_get_in_each_others_way(tmp_path: Path) -> None:
+    directory = tmp_path / "box"
+    directory.mkdir()
+    os.close(removal.hold(directory))
+    for n in range(300):
+        (directory / str(n)).mkdir()
+    with ThreadPoolExecutor(4) as threads:
+        sweeping = threads.submit(removal.sweep, tmp_path)
+        removing = [threads.submit(removal.remove, directory) for _ in range(3)]
+        for one in removing:
+            one.result(TIMEOUT)
+        sweeping.result(TIMEOUT)
+    assert not directory.exists()
+
+
+def test_a_live_owner_is_not_robbed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(removal, "_LOCK_PATIENCE", 0.05)
+    directory = tmp_path / "box"
+    directory.mkdir()
+    held = removal.hold(directory)
+    with pytest.raises(Conflict, match="in use by a running stockade"):
+        removal.remove(directory)
+    assert removal.sweep(tmp_path) == []
+    os.close(held)
+    removal.remove(directory)
+    assert not directory.exists()
+
+
+def test_a_mount_that_stays_stops_the_deletion(
+    boxes: Boxes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Deleting through a mount would delete a directory of the host."""
+    (tmp_path / "file").write_text("kept")
+    running = boxes.create("true", mounts=(Mount(tmp_path, "/mnt"),))
+    with monkeypatch.context() as broken:
+        broken.setattr(overlay, "unmount_all", lambda directory: None)
+        with pytest.raises(Unavailable, match="cannot be unmounted"):
+            boxes.do(running.box.remove)
+    assert (tmp_path / "file").read_text() == "kept"
+    running.remove()
+    assert (tmp_path / "file").read_text() == "kept"

@@ -16,12 +16,15 @@ import termios
 from dataclasses import dataclass
 from pathlib import Path
 
-from stockade.errors import Conflict
+from stockade.errors import Conflict, Unavailable
 from stockade.runtime import cgroups, overlay, prepare, record, removal, syscalls
 from stockade.runtime.console import ConsoleSocket
 from stockade.runtime.driver import Stdio
 from stockade.runtime.oci import OciDriver
 from stockade.runtime.prepare import BoxRequest
+
+# Far longer than the kernel takes to end everything in a process namespace.
+_KILL_PATIENCE = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +61,10 @@ class Box:
 
     def prepare(self) -> None:
         """Reserve ids, mount the root file system, write the bundle."""
-        self._directory.mkdir(mode=0o711, parents=True)
+        try:
+            self._directory.mkdir(mode=0o711, parents=True)
+        except FileExistsError:
+            raise Conflict(f"there is a devbox at {self._directory} already") from None
         self._lock = removal.hold(self._directory)
         prepared = prepare.prepare(self._request)
         made = prepared.record
@@ -92,14 +98,14 @@ class Box:
         """Let the command run."""
         self._prepared().start(self._request.spec.id)
 
-    def wait(self) -> BoxExit:
-        """Block until the devbox has ended and say how."""
+    def wait(self, timeout: float | None = None) -> BoxExit:
+        """Block until the devbox has ended and say how; *timeout* is in seconds."""
         poll = select.poll()
         poll.register(self.pidfd, select.POLLIN)
-        poll.poll()
+        poll.poll(None if timeout is None else timeout * 1000)
         ended = self.reap()
         if ended is None:
-            raise Conflict("the init process ended and cannot be waited for")
+            raise Unavailable(f"the devbox {self._request.spec.id} does not end")
         return ended
 
     def reap(self) -> BoxExit | None:
@@ -127,16 +133,18 @@ class Box:
 
     def remove(self) -> None:
         """End what runs and remove everything. Safe to repeat."""
+        if self._lock < 0:
+            return  # not ours: there was a box of that name before
         if self.pidfd >= 0 and self._exit is None:
             self.signal(signal.SIGKILL)
-            self.wait()
+            self.wait(_KILL_PATIENCE)
         found = record.load(self._directory) if self._exit is not None else None
         if found is not None:
             # With the init process all others of its namespace have ended.
             removal.dismantle(self._directory, found)
             overlay.delete(self._directory)
         else:
-            removal.remove(self._directory)
+            removal.dispose(self._directory)
         for descriptor in (self.pidfd, self.terminal, self._lock):
             if descriptor >= 0:
                 os.close(descriptor)

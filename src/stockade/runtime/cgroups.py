@@ -97,7 +97,7 @@ class Cgroups:
         # What crun makes where the second hierarchy was hidden from it: plain files.
         imitation = self.root / "unified" / path.lstrip("/")
         if imitation.is_dir() and not _is_group(imitation):
-            shutil.rmtree(imitation)
+            shutil.rmtree(imitation, ignore_errors=True)
 
 
 def detect(root: Path = _ROOT) -> Cgroups:

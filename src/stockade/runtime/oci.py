@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import select
 import shutil
 import signal
@@ -11,12 +12,13 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from stockade.command import run, spawn
 from stockade.errors import CommandError, Unavailable
-from stockade.runtime import syscalls
+from stockade.runtime import ownership, syscalls
 from stockade.runtime.driver import ContainerState, Stdio
 
 # Generous: a loaded machine is slow, and a runtime that hangs must not hang us.
@@ -148,13 +150,14 @@ def _wait(argv: Sequence[str], ends: tuple[int, int, int]) -> int:
     """Run *argv* to its end with *ends* as 0, 1 and 2.
 
     crun gives the descriptors it is started with to root of the devbox, whatever they
-    are: the machine's /dev/null, or a log file that output goes to. So it is started
-    without the right to; inside its own namespaces it has all rights it needs. (runc
-    does no such thing, and gives a fifo of its own to the devbox.)
+    are: the machine's /dev/null, or a log file that output goes to. So it is started by a
+    thread in which that does not work. (runc does no such thing.)
     """
     if Path(argv[0]).name != "crun":
         return _wait_here(argv, ends)
-    with ThreadPoolExecutor(1, "runtime", syscalls.give_up_chown) as thread:
+    program = ownership.keep_stdio(platform.machine())
+    guard = partial(syscalls.filter_calls, program)
+    with ThreadPoolExecutor(1, "runtime", guard) as thread:
         return thread.submit(_wait_here, argv, ends).result()
 
 

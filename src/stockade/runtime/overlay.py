@@ -119,11 +119,15 @@ def delete(place: Path) -> None:
     A mount that cannot be undone is `Unavailable`, and nothing is deleted: it may show a
     directory of the host.
     """
-    unmount_all(place)
     if _mounts_below(place):
-        raise Unavailable(f"{place} has mounts below it that cannot be unmounted")
+        unmount_all(place)
+        if _mounts_below(place):
+            raise Unavailable(f"{place} has mounts below it that cannot be unmounted")
     if place.is_dir() and not place.is_symlink():
-        shutil.rmtree(place)
+        while place.exists():
+            # Another process may be deleting the same; then both go on.
+            with contextlib.suppress(FileNotFoundError):
+                shutil.rmtree(place)
     else:
         place.unlink(missing_ok=True)
 

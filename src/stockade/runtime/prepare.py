@@ -41,6 +41,7 @@ from stockade.runtime.users import find_user
 from stockade.spec import DevboxSpec
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+_HOSTNAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]{0,62}[A-Za-z0-9])?")
 _INITS = ("catatonit", "tini-static")
 # Enough for any server, little enough for programs that close all there could be.
 _OPEN_FILES = 65_536
@@ -171,6 +172,13 @@ def _check(spec: DevboxSpec) -> None:
         raise InvalidRequest(f"not a devbox id: {spec.id!r}")
     if not spec.argv:
         raise InvalidRequest("a devbox needs a command to run")
+    if not _HOSTNAME.fullmatch(spec.hostname):
+        raise InvalidRequest(f"not a host name for a devbox: {spec.hostname!r}")
+    for name in spec.env:
+        if not name or "=" in name:
+            raise InvalidRequest(f"not the name of a variable: {name!r}")
+    if any("\0" in text for text in (*spec.argv, *spec.env, *spec.env.values())):
+        raise InvalidRequest("a command or variable has a NUL character in it")
     binds.check(spec.mounts)
 
 

@@ -6,51 +6,77 @@ that is half made, and a second time.
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import os
 import select
 import signal
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from stockade.errors import Conflict
 from stockade.runtime import cgroups, idrange, overlay
 from stockade.runtime.oci import OciDriver
 from stockade.runtime.record import BoxRecord, load
 
 _PATIENCE_MS = 5000
+_LOCK_PATIENCE = 30.0
+_LOCK_CHECK_SECONDS = 0.01
 _LOCK = "lock"
 
 
 def hold(directory: Path) -> int:
-    """Mark *directory* as in use by this process, as long as the descriptor is open."""
-    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
-    descriptor = os.open(directory / _LOCK, flags, 0o600)
-    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    """Mark *directory* as in use by this process, as long as the descriptor is open.
+
+    The mark appears with its lock held: nobody sees a box without an owner meanwhile.
+    """
+    scratch = directory / f".{_LOCK}"
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+    descriptor = os.open(scratch, flags, 0o600)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    scratch.rename(directory / _LOCK)
     return descriptor
 
 
 def abandoned(run_dir: Path) -> Iterator[Path]:
     """Yield the box directories in *run_dir* whose owner is gone."""
     for lock in sorted(run_dir.glob(f"*/{_LOCK}")):
-        try:
-            descriptor = hold(lock.parent)
-        except (BlockingIOError, FileNotFoundError):
-            continue
-        os.close(descriptor)
-        yield lock.parent
+        with suppress(FileNotFoundError, BlockingIOError), _locked(lock):
+            yield lock.parent
 
 
 def sweep(run_dir: Path) -> list[Path]:
     """Remove every box in *run_dir* whose owner is gone; return what was removed."""
-    swept = list(abandoned(run_dir))
-    for directory in swept:
-        remove(directory)
+    swept = []
+    for directory in abandoned(run_dir):
+        dispose(directory)
+        swept.append(directory)
     return swept
 
 
 def remove(directory: Path) -> None:
-    """End a box and remove all that belongs to it. Safe to repeat."""
+    """End a box whose owner is gone and remove all that belongs to it. Safe to repeat.
+
+    Waits for who removes it at the same time. An owner that lives is a `Conflict`.
+    """
+    deadline = time.monotonic() + _LOCK_PATIENCE
+    while directory.exists():
+        try:
+            with _locked(directory / _LOCK):
+                dispose(directory)
+        except FileNotFoundError:
+            # Killed before it could mark the directory, or somebody else removes it:
+            # every step may be made twice.
+            dispose(directory)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                raise Conflict(f"{directory} is in use by a running stockade") from None
+            time.sleep(_LOCK_CHECK_SECONDS)
+
+
+def dispose(directory: Path) -> None:
+    """End a box and remove all that belongs to it, without asking for its owner."""
     if not directory.exists():
         return
     record = load(directory)
@@ -67,9 +93,22 @@ def dismantle(directory: Path, record: BoxRecord) -> None:
         driver.delete(record.container)
     if record.cgroup:
         cgroups.detect().remove(record.cgroup)
-    overlay.unmount_all(directory)
-    overlay.delete(Path(record.disk))
+    disk = Path(record.disk)
+    if not disk.is_relative_to(directory):
+        overlay.unmount_all(directory)
+        overlay.delete(disk)
     idrange.release(Path(record.reservation), directory)
+
+
+@contextmanager
+def _locked(lock: Path) -> Iterator[None]:
+    """Hold an existing lock file; `BlockingIOError` if somebody else does."""
+    descriptor = os.open(lock, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def kill_processes(base: int) -> None:
@@ -77,7 +116,7 @@ def kill_processes(base: int) -> None:
     while found := list(_processes(base)):
         poll = select.poll()
         for descriptor in found:
-            with contextlib.suppress(ProcessLookupError):
+            with suppress(ProcessLookupError):
                 signal.pidfd_send_signal(descriptor, signal.SIGKILL)
             poll.register(descriptor, select.POLLIN)
         ended = poll.poll(_PATIENCE_MS)

@@ -30,9 +30,8 @@ _OPEN_TREE_CLONE = 1
 _MOVE_MOUNT_F_EMPTY_PATH = 4
 _MOUNT_ATTR_IDMAP = 0x0010_0000
 _PR_GET_SECUREBITS, _PR_SET_SECUREBITS = 27, 28
-_PR_CAPBSET_DROP = 24
+_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER = 22, 2
 _PR_SET_CHILD_SUBREAPER = 36
-_CAP_CHOWN = 0
 _SECBIT_NO_SETUID_FIXUP = 1 << 2
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -60,6 +59,12 @@ class _OpenHow(ctypes.Structure):
         ("mode", ctypes.c_uint64),
         ("resolve", ctypes.c_uint64),
     )
+
+
+class _SockFprog(ctypes.Structure):
+    """`struct sock_fprog` of seccomp(2)."""
+
+    _fields_ = (("len", ctypes.c_ushort), ("filter", ctypes.c_void_p))
 
 
 def _checked(result: int, call: str, subject: object = "") -> int:
@@ -159,14 +164,17 @@ def open_at(directory: int, path: str, flags: int, mode: int, resolve: int) -> i
     )
 
 
+def filter_calls(program: bytes) -> None:
+    """Put this thread, and all it starts from here on, under a classic BPF *program*."""
+    code = ctypes.create_string_buffer(program, len(program))
+    filtered = _SockFprog(len(program) // 8, ctypes.addressof(code))
+    arguments = (_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, ctypes.byref(filtered), 0, 0)
+    _checked(_libc.prctl(*arguments), "prctl seccomp")
+
+
 def become_subreaper() -> None:
     """Make orphans among our descendants our children, whoever started them."""
     _checked(_libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0), "prctl")
-
-
-def give_up_chown() -> None:
-    """Let no program that this thread starts from here on give files to others."""
-    _checked(_libc.prctl(_PR_CAPBSET_DROP, _CAP_CHOWN, 0, 0, 0), "prctl")
 
 
 def clone_into_user_namespace() -> int:
