@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Self, TypeVar
 
@@ -202,6 +202,10 @@ class HostAgent:
         if index is None:
             raise Unavailable(f"all {MAX_INDEX + 1} slots of this gateway are in use")
         return index
+
+    def refused_packets(self) -> Mapping[str, int]:
+        """Packets that the kernel refused of all devboxes, by what was wrong with them."""
+        return self._network.counters()
 
     async def _guard_network(self) -> None:
         """Read the ruleset back every few seconds; repair it, or end the devboxes.

@@ -73,7 +73,7 @@ def run_session(
             summary.missed += count
 
         agent = HostAgent(settings, launched, take, missed)
-        session = _Session(request, settings, devbox, agent)
+        session = _Session(request, settings, devbox, agent, summary)
         status = asyncio.run(session.run())
     if not quiet:
         for line in summary.lines():
@@ -90,11 +90,13 @@ class _Session:
         settings: Settings,
         devbox: DevboxId,
         agent: HostAgent,
+        summary: Summary,
     ) -> None:
         self._request = request
         self._settings = settings
         self._id = devbox
         self._agent = agent
+        self._summary = summary
         self._devbox: Devbox | None = None
         self._stdio = SafeStdio()
         self._task: asyncio.Task[int] | None = None
@@ -109,7 +111,11 @@ class _Session:
         for number in _PASSED_ON:
             loop.add_signal_handler(number, self._signalled, number)
         try:
-            return await self._attend(await self._start())
+            status = await self._attend(await self._start())
+            counted = self._agent.refused_packets()
+            self._summary.spoofed = counted["spoofed"]
+            self._summary.rejected = counted["rejected"]
+            return status
         except asyncio.CancelledError:
             return 128 + self._ended_by
         finally:

@@ -50,6 +50,9 @@ class Summary:
         self._denied: dict[tuple[str, int | None, Reason], _Denied] = {}
         self._unresolved: dict[str, str] = {}
         self.missed = 0
+        #: Packets that the kernel refused: forged sources, other protocols.
+        self.spoofed = 0
+        self.rejected = 0
 
     def add(self, record: FlowRecord) -> None:
         """Count one completed record."""
@@ -67,12 +70,13 @@ class Summary:
         unresolved = [
             f"  failed   {name}: {error}" for name, error in self._unresolved.items()
         ]
-        if not (denied or reached or unresolved or self.missed):
+        refused = list(self._refused_lines())
+        if not (denied or reached or unresolved or refused or self.missed):
             return
         hosts = len({host for host, _ in self._reached})
-        refused = len({host for host, _, _ in self._denied})
-        yield f"stockade: {_plural(hosts, 'host')} reached, {refused} denied"
-        lines = [*denied, *unresolved, *reached]
+        closed = len({host for host, _, _ in self._denied})
+        yield f"stockade: {_plural(hosts, 'host')} reached, {closed} denied"
+        lines = [*denied, *refused, *unresolved, *reached]
         yield from lines[:MAX_LINES]
         if len(lines) > MAX_LINES:
             yield f"  … and {len(lines) - MAX_LINES} more; --flows FILE has them all"
@@ -97,6 +101,15 @@ class Summary:
         entry.down += record.bytes_down
         if record.error and not record.bytes_down:  # Others got what they came for.
             entry.errors[record.error] = entry.errors.get(record.error, 0) + 1
+
+    def _refused_lines(self) -> Iterable[str]:
+        if self.rejected:
+            yield (
+                f"  denied   {_plural(self.rejected, 'packet')} of protocols other than "
+                "TCP and UDP, or to the gateway itself"
+            )
+        if self.spoofed:
+            yield f"  denied   {_plural(self.spoofed, 'packet')} with a forged source"
 
     def _reached_lines(self) -> list[str]:
         lines = []

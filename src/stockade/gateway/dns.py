@@ -36,7 +36,7 @@ DNS_PORT = 53
 DENIED_TTL = 1
 MAX_MEMO = 4_096
 TCP_MESSAGE = 65_535
-#: RFC 8914: 15 blocked, 22 no reachable authority, 17 filtered.
+# RFC 8914.
 EDE_FILTERED = 17
 EDE_NO_AUTHORITY = 22
 
@@ -161,7 +161,9 @@ class DnsAnswerer:
         response = render_response(
             query, rcode=resolved.answer.rcode, records=records, max_size=max_size
         )
-        if max_size is None and len(devbox.memo) < MAX_MEMO:
+        if len(devbox.memo) >= MAX_MEMO:
+            devbox.memo.clear()  # Nearly all have expired by then.
+        if max_size is None:
             devbox.memo[message[2:]] = Memo(
                 response[2:],
                 min(now + _MEMO_SECONDS, resolved.expires),
@@ -219,11 +221,10 @@ class DnsAnswerer:
         decision: Decision,
         max_size: int | None,
     ) -> bytes:
-        """A question for something other than addresses.
+        """A question for something other than addresses: there is nothing.
 
-        A restricted devbox is told that there is none: TXT and its like are channels,
-        and HTTPS records carry keys and addresses that would go around the gateway. One
-        that may reach everything may ask everything.
+        TXT and its like are channels, and HTTPS records carry keys and addresses that
+        would go around the gateway. Who may reach everything may ask everything.
         """
         qtype = query.question.qtype
         if not devbox.policy.allow_all or qtype in _UNASKED:

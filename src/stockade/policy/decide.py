@@ -48,7 +48,6 @@ class Reason(StrEnum):
     NO_CLIENT_DATA = "no_client_data"
     TOO_MANY_FLOWS = "too_many_flows"
     TOO_MANY_QUESTIONS = "too_many_questions"
-    PROTOCOL_NOT_ALLOWED = "protocol_not_allowed"
 
 
 _GUARDRAIL = {
