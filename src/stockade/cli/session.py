@@ -112,14 +112,18 @@ class _Session:
             loop.add_signal_handler(number, self._signalled, number)
         try:
             status = await self._attend(await self._start())
-            counted = self._agent.refused_packets()
-            self._summary.spoofed = counted["spoofed"]
-            self._summary.rejected = counted["rejected"]
-            return status
+            self._count_refused()
         except asyncio.CancelledError:
             return 128 + self._ended_by
+        else:
+            return status
         finally:
             await self._agent.stop()
+
+    def _count_refused(self) -> None:
+        counted = self._agent.refused_packets()
+        self._summary.spoofed = counted["spoofed"]
+        self._summary.rejected = counted["rejected"]
 
     async def _start(self) -> Devbox:
         """Make the devbox while the gateway starts, then let it run."""

@@ -1,4 +1,4 @@
-"""Answers every DNS question of every devbox, whatever address it was sent to.
+"""Answers every DNS question of devboxes, whatever address it was sent to.
 
 Only A and AAAA questions for allowed names are asked of anybody. A denied name is
 answered with a sinkhole address and an extended error that says why, and is never
@@ -62,10 +62,7 @@ class DnsAnswerer:
     async def answer(
         self, devbox: AttachedDevbox, message: bytes, *, max_size: int | None = None
     ) -> bytes | None:
-        """The answer to *message*; None when there is nothing to answer to.
-
-        *max_size* is in octets; None is what the client says it takes.
-        """
+        """The answer to *message*, or None; None for *max_size* is the client's own."""
         try:
             query = parse_query(message)
         except DnsQueryError as error:

@@ -43,8 +43,8 @@ class UnrelatedMessage(WireError):
 def parse_answer(data: bytes, *, message_id: int, name: str, qtype: int) -> Answer:
     """Read a whole message as the answer to the question that was asked.
 
-    `UnrelatedMessage` unless id and question are the same, the name in the same case: whoever
-    forges an answer has to guess all that. The additional section is not read.
+    `UnrelatedMessage` unless id and question are the same, the name in the same case:
+    whoever forges an answer has to guess all that. The additional section is not read.
     """
     if len(data) < HEADER.size:
         raise UnrelatedMessage("a DNS message of less than 12 octets")
