@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,7 +39,7 @@ def reserve(directory: Path, owner: Path) -> IdRange:
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     taken = list(subordinate_ranges(_SUBORDINATE))
     count = (LAST_ID + 1 - FIRST_ID) // RANGE_SIZE
-    first = secrets.randbelow(count)
+    first = int.from_bytes(os.urandom(4)) % count
     with _locked(directory):
         for offset in range(count):
             base = FIRST_ID + (first + offset) % count * RANGE_SIZE

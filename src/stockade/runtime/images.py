@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from stockade.errors import Unavailable
-from stockade.runtime import making
+from stockade.runtime import manifest
 from stockade.runtime.recipe import Recipe, suite
 
 DEFAULT = "default"
@@ -65,6 +65,8 @@ class ImageStore:
                 loop.call_soon_threadsafe(progress, fraction, text)
 
         def make() -> str:
+            from stockade.runtime import making  # noqa: PLC0415 - 5 ms of every start
+
             job = making.Job(self._directory, report, cancelled)
             if reference == DEFAULT:
                 return job.make_default()
@@ -89,7 +91,7 @@ class ImageStore:
         if reference == DEFAULT:
             digest = Recipe(suite()).digest
         elif is_path(reference):
-            digest = making.remembered(self._directory, Path(reference))
+            digest = self._remembered(Path(reference))
         else:
             digest = self.names().get(reference) or self._by_digest(reference)
         if digest is None or not (self._directory / digest).is_dir():
@@ -106,6 +108,12 @@ class ImageStore:
                 found[facts["name"]] = max(entry, found.get(facts["name"], entry))
         return {name: digest for name, (_, digest) in sorted(found.items())}
 
+    def _remembered(self, archive: Path) -> str | None:
+        """Return the digest of an archive that was imported and has not changed."""
+        with suppress(OSError):
+            return (self._directory / manifest.fingerprint(archive)).read_text()
+        return None
+
     def _by_digest(self, text: str) -> str | None:
         wanted = text.removeprefix("sha256:")
         if len(wanted) < _SHORTEST_DIGEST or not set(wanted) <= _HEXADECIMAL:
@@ -114,16 +122,11 @@ class ImageStore:
         return found[0] if len(found) == 1 else None
 
     def _load(self, digest: str) -> Image:
-        directory = self._directory / digest
-        facts = json.loads((directory / "manifest.json").read_bytes())
-        if facts["schema"] != making.SCHEMA:
-            raise Unavailable(
-                f"{directory} was made by another version of stockade: delete it, "
-                "and it is made again"
-            )
+        place = self._directory / digest
+        facts = manifest.read(place)
         return Image(
             digest=digest,
-            layers=(directory / "rootfs",),
+            layers=(place / "rootfs",),
             env=facts["env"],
             workdir=facts["workdir"],
             user=facts["user"],

@@ -12,21 +12,17 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import hashlib
-import json
 import os
-import secrets
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from stockade.errors import NotFound
-from stockade.runtime import overlay
+from stockade.runtime import manifest, overlay
 from stockade.runtime.build import ImageBuild
 from stockade.runtime.recipe import Recipe, local_recipe
 from stockade.runtime.unpack import unpack
-
-SCHEMA = 1
 
 _LOCK_CHECK_SECONDS = 0.2
 _PIECE = 1 << 22
@@ -64,7 +60,7 @@ class Job:
             raise NotFound(
                 f"there is no image file {archive}: give the tar of a root file system"
             )
-        fingerprint = _fingerprint(archive)
+        fingerprint = manifest.fingerprint(archive)
         digest = self._digest(archive)
 
         def fill(place: Path) -> None:
@@ -74,7 +70,7 @@ class Job:
             unpack(archive, root, lambda done: self._report(0.3 + 0.7 * done, text))
 
         self._make(digest, archive.name.partition(".")[0], fill)
-        if fingerprint == _fingerprint(archive):
+        if fingerprint == manifest.fingerprint(archive):
             (self._directory / fingerprint).write_text(digest)
         return digest
 
@@ -87,11 +83,11 @@ class Job:
                 return  # somebody else has made it while we waited
             for stale in self._directory.glob(f".new-{digest}-*"):
                 overlay.delete(stale)
-            place = self._directory / f".new-{digest}-{secrets.token_hex(4)}"
+            place = self._directory / f".new-{digest}-{os.urandom(4).hex()}"
             place.mkdir(mode=0o700)
             try:
                 fill(place)
-                _write_manifest(place, digest, name)
+                manifest.write(place, digest, name)
                 for entry in place.iterdir():
                     if entry.name not in {"rootfs", "manifest.json"}:
                         overlay.delete(entry)
@@ -128,14 +124,6 @@ class Job:
         return digest.hexdigest()
 
 
-def remembered(directory: Path, archive: Path) -> str | None:
-    """Return the digest of *archive* if it was imported and has not changed."""
-    try:
-        return (directory / _fingerprint(archive)).read_text()
-    except OSError:
-        return None
-
-
 def unknown(reference: str, names: Sequence[str]) -> NotFound:
     """Say that there is no such image, and what there is."""
     stored = ", ".join(names) or "none yet"
@@ -143,23 +131,3 @@ def unknown(reference: str, names: Sequence[str]) -> NotFound:
         f"there is no image {reference!r}. Stored images: {stored}. Use `default`, "
         "which is built when it is first used, or the path of a root file system's tar"
     )
-
-
-def _fingerprint(archive: Path) -> str:
-    """Name the file as it is, without reading it."""
-    status = archive.stat()
-    facts = [str(archive.resolve()), status.st_ino, status.st_size, status.st_mtime_ns]
-    return f".file-{hashlib.sha256(json.dumps(facts).encode()).hexdigest()}"
-
-
-def _write_manifest(place: Path, digest: str, name: str) -> None:
-    manifest = {
-        "schema": SCHEMA,
-        "digest": digest,
-        "name": name,
-        "created": time.time(),
-        "env": {},
-        "workdir": None,
-        "user": None,
-    }
-    (place / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 import select
 import shutil
 import signal
@@ -155,7 +154,7 @@ def _wait(argv: Sequence[str], ends: tuple[int, int, int]) -> int:
     """
     if Path(argv[0]).name != "crun":
         return _wait_here(argv, ends)
-    program = ownership.keep_stdio(platform.machine())
+    program = ownership.keep_stdio(os.uname().machine)
     guard = partial(syscalls.filter_calls, program)
     with ThreadPoolExecutor(1, "runtime", guard) as thread:
         return thread.submit(_wait_here, argv, ends).result()

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 import re
 import resource
 import shutil
@@ -104,7 +103,7 @@ def prepare(request: BoxRequest) -> PreparedBox:
         id_base=base,
         id_count=idrange.RANGE_SIZE,
         init=init,
-        seccomp=seccomp.profile(platform.machine()),
+        seccomp=seccomp.profile(os.uname().machine),
         cgroup=record.cgroup or None,
         limits=machine.limits,
         cgroup_mount=machine.mode is cgroups.CgroupMode.V2,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import platform
+import os
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -57,7 +57,7 @@ class Recipe:
 
     @property
     def digest(self) -> str:
-        facts = [_REVISION, self.suite, platform.machine(), PACKAGES, _CUSTOMIZE]
+        facts = [_REVISION, self.suite, os.uname().machine, PACKAGES, _CUSTOMIZE]
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
     def argv(self, target: Path, sources: Path | None) -> list[str]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ctypes
 import os
-import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -185,7 +184,7 @@ def clone_into_user_namespace() -> int:
     kills it. It raises no SIGCHLD, so that no event loop hears of it: wait with __WALL.
     """
     flags = ctypes.c_ulong(CLONE_NEWUSER | _CLONE_FILES)
-    number = ctypes.c_long(_CLONE[platform.machine()])
+    number = ctypes.c_long(_CLONE[os.uname().machine])
     pid: int = _locked_libc.syscall(number, flags, None, None, None, None)
     while pid == 0:
         _locked_libc.pause()

@@ -11,7 +11,6 @@ import fcntl
 import hashlib
 import json
 import os
-import secrets
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -72,7 +71,7 @@ def _make(image: Image, place: Path, trusted: list[str]) -> None:
             return  # somebody else has made it while we waited
         for stale in place.parent.glob(".trust-*"):
             overlay.delete(stale)
-        scratch = place.parent / f".trust-{secrets.token_hex(4)}"
+        scratch = place.parent / f".trust-{os.urandom(4).hex()}"
         scratch.mkdir(mode=0o700)
         try:
             with overlay.writable(scratch, image.layers) as root, Tree(root) as tree:
