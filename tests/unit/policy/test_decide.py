@@ -233,8 +233,14 @@ def test_what_the_operator_closed_no_rule_opens() -> None:
 
 ORDER: list[tuple[str, Callable[[], Decision]]] = [
     (
+        "guardrail_loopback",
+        lambda: decide(ALL, NOBODY, to("127.0.0.1", is_host=True)),
+    ),
+    (
         "guardrail_host",
-        lambda: decide(ALL, NOBODY, to("169.254.169.254", is_host=True)),
+        lambda: decide(
+            ALL, Guardrails.parse((), ("10.0.0.0/8",)), to("10.0.0.1", is_host=True)
+        ),
     ),
     (
         "guardrail_metadata",
