@@ -65,7 +65,11 @@ class Box:
             self._directory.mkdir(mode=0o711, parents=True)
         except FileExistsError:
             raise Conflict(f"there is a devbox at {self._directory} already") from None
-        self._lock = removal.hold(self._directory)
+        try:
+            self._lock = removal.hold(self._directory)
+        except BaseException:
+            removal.dispose(self._directory)
+            raise
         prepared = prepare.prepare(self._request)
         made = prepared.record
         self._cgroup, self._owner = made.cgroup, prepared.owner

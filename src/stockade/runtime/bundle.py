@@ -70,7 +70,7 @@ class BindMount:
 class BoxPlan:
     """All that was found out or prepared for one devbox, beside its spec.
 
-    *limits* are the cgroup controllers that the machine has; *rlimits* are (soft, hard)
+    *limits* is what the machine's cgroups can bound; *rlimits* are (soft, hard)
     by OCI name; *cgroup* is the path of the devbox's own group, None without cgroups.
     """
 
@@ -216,6 +216,9 @@ def _resources(spec: DevboxSpec, limits: frozenset[str]) -> dict[str, Any]:
         resources["pids"] = {"limit": spec.pids}
     if "memory" in limits and spec.memory is not None:
         resources["memory"] = {"limit": spec.memory}
+        if "swap" in limits:
+            # Memory and swap together: none of it swapped.
+            resources["memory"]["swap"] = spec.memory
     if "cpu" in limits and spec.cpus is not None:
         quota = max(1000, round(spec.cpus * _CPU_PERIOD))
         resources["cpu"] = {"period": _CPU_PERIOD, "quota": quota}

@@ -31,7 +31,10 @@ class CgroupMode(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Cgroups:
-    """What the machine can limit. *limits* names controllers: cpu, memory, pids."""
+    """What the machine can limit. *limits* names controllers: cpu, memory, pids, swap.
+
+    Swap is no controller of its own, but not every kernel counts it.
+    """
 
     mode: CgroupMode
     limits: frozenset[str]
@@ -106,15 +109,21 @@ def detect(root: Path = _ROOT) -> Cgroups:
     if unified.is_file():
         if not os.access(root, os.W_OK):
             return Cgroups(CgroupMode.NONE, frozenset(), root)
-        controllers = set(unified.read_text().split())
-        return Cgroups(CgroupMode.V2, frozenset(controllers & set(_WANTED)), root)
-    found = {
-        name
-        for name in _WANTED
-        if (root / name / "cgroup.procs").is_file() and os.access(root / name, os.W_OK)
-    }
-    mode = CgroupMode.V1 if found else CgroupMode.NONE
+        found = set(unified.read_text().split()) & set(_WANTED)
+        # The root group has no such file; every group below it has.
+        swap = any(root.glob("*/memory.swap.max"))
+        mode = CgroupMode.V2
+    else:
+        found = {name for name in _WANTED if _is_writable(root / name)}
+        swap = (root / "memory/memory.memsw.limit_in_bytes").is_file()
+        mode = CgroupMode.V1 if found else CgroupMode.NONE
+    if "memory" in found and swap:
+        found.add("swap")
     return Cgroups(mode, frozenset(found), root)
+
+
+def _is_writable(hierarchy: Path) -> bool:
+    return (hierarchy / "cgroup.procs").is_file() and os.access(hierarchy, os.W_OK)
 
 
 def _is_group(place: Path) -> bool:

@@ -81,7 +81,7 @@ class ImageStore:
                 digest = await asyncio.shield(work)
             except asyncio.CancelledError:
                 cancelled.set()
-                await asyncio.wait([work])
+                await asyncio.gather(work, return_exceptions=True)
                 raise
         return self._load(digest)
 

@@ -40,6 +40,19 @@ def test_version_one_is_told_by_its_directories(tmp_path: Path) -> None:
     assert found.warning == "limits that this machine cannot enforce: pids"
 
 
+@pytest.mark.parametrize("counted", [False, True])
+def test_swap_is_limited_where_it_is_counted(tmp_path: Path, counted: bool) -> None:
+    v1(tmp_path / "one", "memory")
+    (tmp_path / "two").mkdir()
+    (tmp_path / "two/cgroup.controllers").write_text("memory")
+    below = group(tmp_path / "two/some.slice", "cgroup.events")
+    if counted:
+        (tmp_path / "one/memory/memory.memsw.limit_in_bytes").touch()
+        (below / "memory.swap.max").touch()
+    for root in ("one", "two"):
+        assert ("swap" in cgroups.detect(tmp_path / root).limits) == counted
+
+
 def test_a_machine_without_enforces_nothing_and_says_so(tmp_path: Path) -> None:
     found = cgroups.detect(tmp_path / "none")
     assert found.mode is CgroupMode.NONE
