@@ -19,9 +19,9 @@ from stockade.wire.tls import ClientHello, parse_client_hello
 #: After so many octets without an answer there will be none: more than any head or hello.
 MAX_SNIFF = MAX_HEAD + 1
 
-# Record types that a server may take before it has seen a hello: OpenSSL and Go skip
-# warnings (alerts), so a handshake may begin with one.
-_ALERT, _HANDSHAKE = 21, 22
+# A handshake, and the record types that a server may skip before it: Go and OpenSSL read on
+# after a warning (an alert), and TLS 1.3 has changes of cipher ignored.
+_TLS_RECORDS = frozenset((20, 21, 22))
 # Go reads a first record of any version below this (and OpenSSL of 3.x only).
 _ABOVE_TLS = 0x10
 _SSL2_FLAG = 0x80
@@ -89,7 +89,7 @@ def sniff(data: bytes) -> Sniffed | None:
     if not data:
         return None
     first = data[0]
-    if first in (_ALERT, _HANDSHAKE):
+    if first in _TLS_RECORDS:
         return _sniff_tls(data)
     if first & _SSL2_FLAG:
         return _sniff_ssl2(data)

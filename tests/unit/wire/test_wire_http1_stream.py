@@ -57,6 +57,11 @@ def shapes(events) -> list[str | bytes]:
         ),
         pytest.param(CHUNKED + b"5\r", ["POST"], id="half a size does not"),
         pytest.param(
+            CHUNKED + b"5\r\nhello\r",
+            ["POST", b"5\r\nhello"],
+            id="nor half a line end",
+        ),
+        pytest.param(
             head("Connection: close") + head(),
             ["GET", "GET"],
             id="after a close as well",

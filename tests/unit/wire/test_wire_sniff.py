@@ -88,6 +88,9 @@ def test_more_is_asked_for_while_it_is_not_clear(data) -> None:
     [
         pytest.param(hello(b"a test"), TLS, id="a ClientHello in doubt"),
         pytest.param(b"\x15\x03\x01\0\2\1\0" + hello(), TLS, id="a warning first"),
+        pytest.param(
+            b"\x14\x03\x03\0\1\1" + hello(), TLS, id="a change of cipher first"
+        ),
         pytest.param(b"\x16\0\0" + hello()[3:], TLS, id="a record version Go ignores"),
         pytest.param(b"\x16\x0f\xff" + hello()[3:], TLS, id="the highest such version"),
         pytest.param(head(host=None), HTTP, id="a request without Host"),

@@ -213,6 +213,14 @@ def test_what_cannot_become_right_is_refused_early(data) -> None:
         parse_client_hello(data)
 
 
+@pytest.mark.parametrize("sizes", [[], [1], [3, 1, 40], [9, 5, 9]])
+def test_every_part_of_a_hello_asks_for_more(sizes) -> None:
+    data = records(message([sni(b"a.test")]), sizes)
+    assert [parse_client_hello(data[:size]) for size in range(len(data))] == [
+        None
+    ] * len(data)
+
+
 @pytest.mark.parametrize("name", ["a.test", None])
 def test_the_hello_of_openssl_is_read(name) -> None:
     found = parse_client_hello(openssl_hello(name, ["h2", "http/1.1"]))
