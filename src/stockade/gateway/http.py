@@ -21,6 +21,7 @@ from stockade.policy.decide import Decision, Flow, Reason, deny
 from stockade.wire.http1 import (
     MAX_HEAD,
     Event,
+    Framing,
     HeadEvent,
     RequestHead,
     RequestStream,
@@ -101,7 +102,7 @@ class RequestRelay:
                     await self._relay.send(event.raw)
                 elif await self._forward_head(event):
                     rest = b"".join(later.raw for later in events[index + 1 :])
-                    await self._relay.send(rest)
+                    await self._relay.send(rest + self._stream.unread)
                     self._relay.start_up()
                     return True
             # What cannot be read is told after what could be, by a call of its own.
@@ -119,9 +120,11 @@ class RequestRelay:
         self._requests += 1
         self._check(event.head)
         asks = event.head.upgrade
+        # The answer would be waited for while the server waits for the body.
+        has_body = event.head.framing is not Framing.NONE
         if asks is None:
             await self._relay.send(event.raw)
-        elif self._requests > 1 or asks == "h2c" or self._relay.bytes_down:
+        elif self._requests > 1 or asks == "h2c" or self._relay.bytes_down or has_body:
             await self._relay.send(rewrite_without_upgrade(event.raw))
         else:
             return await self._upgrade(event.raw)

@@ -67,9 +67,7 @@ async def serving(
     transport, _ = await loop.create_datagram_endpoint(
         lambda: server, local_addr=("127.0.0.1", 0)
     )
-    monkeypatch.setattr(
-        module, "DNS_PORT", transport.get_extra_info("sockname")[1]
-    )
+    monkeypatch.setattr(module, "DNS_PORT", transport.get_extra_info("sockname")[1])
     uplink = FakeUplink(resolvers_=(ip_address("127.0.0.1"),) * resolvers)
     clock = Clock()
     resolver = UplinkResolver(uplink, clock, attempt_timeout=0.15)
@@ -216,7 +214,14 @@ def unasked(query: dns.message.Message) -> dns.message.Message:
     return answered(query, OTHER)
 
 
-FORGED = [wrong_id, wrong_case, wrong_type, unasked, lambda q: q.to_wire(), lambda _: b""]
+FORGED = [
+    wrong_id,
+    wrong_case,
+    wrong_type,
+    unasked,
+    lambda q: q.to_wire(),
+    lambda _: b"",
+]
 
 
 @pytest.mark.parametrize(
