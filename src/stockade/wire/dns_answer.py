@@ -68,7 +68,7 @@ def parse_answer(data: bytes, *, message_id: int, name: str, qtype: int) -> Answ
         negative = _negative_ttl(data, at, authorities)
     except (struct.error, IndexError):
         raise WireError("a DNS answer that ends too early") from None
-    chain, end = _follow(cnames, addresses, name.lower())
+    chain, end = _follow(cnames, addresses, name.lower(), qtype)
     found = addresses.get(end, [])[:MAX_ADDRESSES] if rcode is Rcode.NOERROR else []
     ttls = [record.ttl for record in (*chain, *found)]
     if not found:
@@ -127,7 +127,7 @@ def _negative_ttl(data: bytes, at: int, count: int) -> int:
 
 
 def _follow(
-    cnames: _Chain, addresses: _Addresses, name: str
+    cnames: _Chain, addresses: _Addresses, name: str, qtype: int
 ) -> tuple[list[Record], str]:
     """The CNAMEs from *name* on, and the name at their end."""
     chain: list[Record] = []
@@ -139,4 +139,6 @@ def _follow(
         record = cnames[name]
         chain.append(record)
         name = str(record.data)
+        if qtype == QType.CNAME:
+            break  # It is the answer itself.
     return chain, name

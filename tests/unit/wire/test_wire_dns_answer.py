@@ -17,6 +17,7 @@ from stockade.wire.dns import (
     Record,
     parse_answer,
 )
+from stockade.wire.dns_answer import UnrelatedMessage
 
 ID = 7
 A, CNAME, SOA, TXT, AAAA = 1, 5, 6, 16, 28
@@ -179,6 +180,11 @@ def chain(links: int) -> list[bytes]:
     return [*(cname(*pair) for pair in pairwise(names)), a(names[-1])]
 
 
+def test_a_question_for_a_cname_ends_with_it() -> None:
+    data = answer(cname("a.test", "a.test"), question=b"\1a\4test\0\0\5\0\1")
+    assert parsed(data, qtype=CNAME).records == (Record("a.test", CNAME, 60, "a.test"),)
+
+
 def test_the_limits_themselves_are_allowed() -> None:
     assert parsed(answer(*chain(MAX_CHAIN))).addresses == (FOUR,)
     many = [a(address=IPv4Address(number)) for number in range(MAX_ADDRESSES + 9)]
@@ -198,6 +204,16 @@ def test_the_limits_themselves_are_allowed() -> None:
         pytest.param(answer(a(), question=b"\1d\4test\0\0\1\0\1"), id="another name"),
         pytest.param(answer(a(), question=b"\1a\4test\0\0\x1c\0\1"), id="another type"),
         pytest.param(answer(a(), question=b"\1a\4test\0\0\1\0\3"), id="another class"),
+    ],
+)
+def test_what_may_be_forged_is_told_apart(data) -> None:
+    with pytest.raises(UnrelatedMessage):
+        parsed(data)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
         pytest.param(answer(a())[:-1], id="half an address"),
         pytest.param(answer(a())[:-8], id="half a record"),
         pytest.param(answer(a())[:30], id="half a name"),
