@@ -1,0 +1,123 @@
+"""One record a flow, whatever becomes of the gateway that announced it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from stockade.agent import records as module
+from stockade.agent.records import RecordBook, read_record
+from stockade.gateway.flowlog import FlowLog, FlowRecord, Kind, Subject
+from stockade.policy.decide import Decision, Reason, Verdict, deny
+from tests.unit.gateway.fakes import Clock
+
+ALLOWED = Decision(Verdict.ALLOW, Reason.ALLOWED_HOSTNAME, "allowed_hostnames: a.test")
+
+
+class Wire:
+    """A gateway's log, a line of JSON a record, into a book."""
+
+    def __init__(self) -> None:
+        self.taken: list[FlowRecord] = []
+        self.lines: list[dict[str, Any]] = []
+        self.book = RecordBook(self.taken.append)
+        self.log = FlowLog(wall_clock=Clock(), clock=Clock())
+        self.log.subscribe(self._write)
+
+    def _write(self, record: FlowRecord) -> None:
+        self.lines.append(json.loads(record.to_json()))
+        self.book.take(self.lines[-1])
+
+
+@pytest.fixture
+def wire() -> Wire:
+    return Wire()
+
+
+def told(wire: Wire, name: str, *addresses: str, box: str = "dbx_1") -> None:
+    wire.log.question(
+        Subject(box), ALLOWED, name=name, qtype="A", addresses=tuple(addresses)
+    )
+    wire.log.flush_questions()
+
+
+def test_a_record_survives_the_wire(wire: Wire) -> None:
+    flow = wire.log.open(
+        Subject("dbx_1", "acct", None, "npol_1", 2), Kind.TLS, ALLOWED, name="a.test"
+    )
+    flow.close(bytes_up=1, bytes_down=2)
+    assert wire.taken[0] == read_record(wire.lines[-1])
+    assert (wire.taken[0].kind, wire.taken[0].reason) == (
+        Kind.TLS,
+        Reason.ALLOWED_HOSTNAME,
+    )
+
+
+def test_fields_of_a_later_version_are_left_out(wire: Wire) -> None:
+    wire.log.open(Subject("dbx_1"), Kind.TCP, deny(Reason.QUIC)).close()
+    assert read_record({**wire.lines[0], "later": 1}) == wire.taken[0]
+
+
+def test_an_announcement_is_not_handed_on(wire: Wire) -> None:
+    flow = wire.log.open(Subject("dbx_1"), Kind.TCP, ALLOWED)
+    assert wire.taken == []
+    flow.close()
+    assert [record.ended for record in wire.taken] == [True]
+    wire.book.gateway_ended()
+    assert len(wire.taken) == 1
+
+
+def test_what_a_gateway_left_open_is_completed_at_its_end(wire: Wire) -> None:
+    wire.log.open(Subject("dbx_1"), Kind.TCP, ALLOWED, name="a.test")
+    wire.book.gateway_ended()
+    (record,) = wire.taken
+    assert (record.ended, record.error, record.name) == (
+        True,
+        "the gateway ended",
+        "a.test",
+    )
+    wire.book.gateway_ended()
+    assert len(wire.taken) == 1
+
+
+def test_numbers_of_the_next_gateway_are_its_own(wire: Wire) -> None:
+    wire.log.open(Subject("dbx_1"), Kind.TCP, ALLOWED, name="a.test")
+    wire.book.gateway_ended()
+    second = FlowLog(wall_clock=Clock(), clock=Clock())
+    second.subscribe(lambda record: wire.book.take(json.loads(record.to_json())))
+    second.open(Subject("dbx_1"), Kind.TCP, ALLOWED, name="b.test").close()
+    assert [record.name for record in wire.taken] == ["a.test", "b.test"]
+
+
+def test_lookups_are_remembered_for_the_next_gateway_the_latest_last(
+    wire: Wire,
+) -> None:
+    told(wire, "a.test", "203.0.113.1", "203.0.113.2")
+    told(wire, "b.test", "203.0.113.1")
+    told(wire, "a.test", "203.0.113.1")
+    told(wire, "c.test", "203.0.113.9", box="dbx_2")
+    assert wire.book.lookups("dbx_1") == {
+        "203.0.113.1": ["b.test", "a.test"],
+        "203.0.113.2": ["a.test"],
+    }
+    assert wire.book.lookups("dbx_3") == {}
+    wire.book.forget("dbx_1")
+    assert wire.book.lookups("dbx_1") == {}
+    assert wire.book.lookups("dbx_2") == {"203.0.113.9": ["c.test"]}
+
+
+def test_a_denied_question_is_no_lookup(wire: Wire) -> None:
+    wire.log.question(
+        Subject("dbx_1"), deny(Reason.HOSTNAME_NOT_ALLOWED), name="d.test", qtype="A"
+    )
+    wire.log.flush_questions()
+    assert wire.book.lookups("dbx_1") == {}
+
+
+def test_lookups_are_bounded(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_ADDRESSES", 2)
+    for number in range(5):
+        told(wire, "a.test", f"203.0.113.{number}")
+    assert list(wire.book.lookups("dbx_1")) == ["203.0.113.3", "203.0.113.4"]
