@@ -82,7 +82,7 @@ def cidrs(draw: st.DrawFn) -> AllowedCidr:
 
 
 @st.composite
-def policies(draw: st.DrawFn, **fixed: Any) -> NetworkPolicy:
+def policies(draw: st.DrawFn, /, **fixed: Any) -> NetworkPolicy:
     """Any policy; *fixed* are fields not to draw."""
     fields: dict[str, Any] = {
         "allow_all": draw(st.booleans()) and draw(st.booleans()),

@@ -111,15 +111,17 @@ def test_a_datagram_arrives_as_it_was_sent(ends, payload: bytes) -> None:
     ("ends", "most"), [(V4, MTU - 28), (V6, MTU - 48)], ids=["IPv4", "IPv6"]
 )
 def test_only_what_exceeds_the_mtu_is_split(ends, most: int) -> None:
-    assert len(udp_packets(*ends, bytes(most), 1)) == 1
-    assert len(udp_packets(*ends, bytes(most + 1), 1)) == 2
+    assert len(udp_packets(ends[0], ends[1], bytes(most), 1)) == 1
+    assert len(udp_packets(ends[0], ends[1], bytes(most + 1), 1)) == 2
 
 
 @pytest.mark.parametrize("ends", [V4, V6], ids=["IPv4", "IPv6"])
 def test_a_checksum_of_zero_is_sent_as_all_ones(ends) -> None:
     """RFC 768: an all-zero checksum says there is none."""
     for guess in range(0x1_0000):
-        datagram = reassemble(udp_packets(*ends, guess.to_bytes(2, "big"), 0))[1]
+        datagram = reassemble(
+            udp_packets(ends[0], ends[1], guess.to_bytes(2, "big"), 0)
+        )[1]
         if datagram[6:8] == b"\xff\xff":
             return
     pytest.fail("no payload has this checksum")

@@ -9,7 +9,7 @@ import os
 import select
 import socket
 import threading
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -98,7 +98,7 @@ async def receive(sock: socket.socket) -> tuple[int, str]:
     return count, digest.hexdigest()
 
 
-async def within(seconds: float, work: Coroutine[Any, Any, Any]) -> Any:
+async def within(seconds: float, work: Awaitable[Any]) -> Any:
     async with asyncio.timeout(seconds):
         return await work
 
