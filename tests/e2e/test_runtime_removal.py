@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -177,9 +178,10 @@ def test_secrets_in_the_bundle_are_for_root(boxes: Boxes) -> None:
     running = boxes.create("true", env={"TOKEN": "secret"})
     directory = running.request.directory
     assert (directory / "config.json").stat().st_mode & 0o777 == 0o600
-    assert (directory / "data").stat().st_mode & 0o777 == 0o700
+    disk = Path(json.loads((directory / "box.json").read_text())["disk"])
+    assert disk.stat().st_mode & 0o777 == 0o700
     reader = ["setpriv", "--reuid", "1", "--clear-groups", "--regid", "1"]
-    for place in (directory / "config.json", directory / "data"):
+    for place in (directory / "config.json", disk):
         done = subprocess.run([*reader, "ls", os.fspath(place) + "/"], check=False)
         assert done.returncode != 0
 
@@ -237,3 +239,56 @@ def test_a_mount_that_stays_stops_the_deletion(
     assert (tmp_path / "file").read_text() == "kept"
     running.remove()
     assert (tmp_path / "file").read_text() == "kept"
+
+
+def test_a_run_directory_behind_a_link_is_emptied_all_the_same(
+    boxes: Boxes, tmp_path: Path
+) -> None:
+    """The kernel's table of mounts has real paths only."""
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    (shared / "file").write_text("kept")
+    link = boxes.run_dir.with_name(f"{boxes.run_dir.name}-link")
+    link.symlink_to(boxes.run_dir)
+    try:
+        request = boxes.request("true", mounts=(Mount(shared, "/mnt"),))
+        request = replace(request, directory=link / request.spec.id)
+        running = Running(boxes, request)
+        running.create()
+        base = base_of(running)
+        running.remove()
+    finally:
+        link.unlink()
+    assert traces(boxes, running, base) == []
+    assert (shared / "file").read_text() == "kept"
+
+
+def test_a_strict_umask_changes_nothing(boxes: Boxes, tmp_path: Path) -> None:
+    mounts = (Mount(tmp_path, "/mnt/new"),)
+    before = os.umask(0o077)
+    try:
+        script = "stat -c %a / /mnt /srv/made /etc/hosts; ls /mnt/new && id -u"
+        done = boxes.sh(script, user="user", workdir="/srv/made", mounts=mounts)
+    finally:
+        os.umask(before)
+    assert done.stdout.split() == ["755", "755", "755", "644", "1000"]
+
+
+def test_disks_that_a_reboot_left_are_swept(boxes: Boxes, tmp_path: Path) -> None:
+    disks = tmp_path / "disks"
+    boxes.image = replace(boxes.image, disks=disks)
+    for name, owner in (
+        ("gone", "/run/no/such/box"),
+        ("other", str(tmp_path)),
+        ("new", ""),
+    ):
+        (disks / name / "upper").mkdir(parents=True)
+        (disks / name / "box").write_text(owner)
+    running = boxes.create("true")
+    name = running.request.spec.id
+    assert sorted(path.name for path in disks.iterdir()) == sorted(
+        ["new", "other", name]
+    )
+    assert (disks / name).stat().st_mode & 0o777 == 0o700
+    running.remove()
+    assert not (disks / name).exists()

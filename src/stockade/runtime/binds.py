@@ -8,12 +8,14 @@ can be written as: for everybody else inside, new files there fail with EOVERFLO
 from __future__ import annotations
 
 import errno
+import os
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 from stockade.errors import InvalidRequest
 from stockade.runtime import syscalls
 from stockade.runtime.bundle import SYSTEM_PLACES, BindMount, BoxUser
+from stockade.runtime.tree import Tree
 from stockade.runtime.userns import IdMap, user_namespace
 from stockade.spec import Mount
 
@@ -44,6 +46,20 @@ def check(mounts: Sequence[Mount]) -> None:
             )
 
 
+def targets(mounts: Sequence[Mount]) -> list[tuple[str, bool]]:
+    """Return where *mounts* go, and whether each is a directory."""
+    return [(mount.target, mount.source.is_dir()) for mount in mounts]
+
+
+def make_targets(tree: Tree, places: Sequence[tuple[str, bool]]) -> None:
+    """Make the files and directories that will be mounted over, where missing."""
+    for place, is_directory in places:
+        if is_directory:
+            os.close(tree.directory(place))
+        elif tree.status(place) is None:
+            tree.write(place, b"", mode=0o755)
+
+
 def prepare(
     mounts: Sequence[Mount], directory: Path, user: BoxUser, base: int
 ) -> tuple[BindMount, ...]:
@@ -52,6 +68,7 @@ def prepare(
     for number, mount in enumerate(mounts):
         place = directory / "mounts" / str(number)
         place.parent.mkdir(exist_ok=True)
+        place.parent.chmod(0o711)
         source = mount.source.resolve(strict=True)
         if source.is_dir():
             place.mkdir()

@@ -13,7 +13,7 @@ import select
 import signal
 import struct
 import termios
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from stockade.errors import Conflict, Unavailable
@@ -61,6 +61,9 @@ class Box:
 
     def prepare(self) -> None:
         """Reserve ids, mount the root file system, write the bundle."""
+        # The kernel's tables have real paths, and runtimes ask for them.
+        self._directory = self._request.directory.resolve()
+        self._request = replace(self._request, directory=self._directory)
         try:
             self._directory.mkdir(mode=0o711, parents=True)
         except FileExistsError:

@@ -30,10 +30,15 @@ Progress = Callable[[float, str], None]
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """An image that devboxes can start from. *layers* are directories, lowest first."""
+    """An image that devboxes can start from.
+
+    *layers* are directories, lowest first. *disks* is where devboxes keep what they
+    write: beside the images, since a run directory is often in memory.
+    """
 
     digest: str
     layers: tuple[Path, ...]
+    disks: Path | None = None
     env: Mapping[str, str] = field(default_factory=dict)
     workdir: str | None = None
     user: str | None = None
@@ -44,6 +49,7 @@ class ImageStore:
 
     def __init__(self, data_dir: Path) -> None:
         self._directory = data_dir / "images"
+        self._disks = data_dir / "disks"
 
     async def ensure(self, reference: str, progress: Progress | None = None) -> Image:
         """Return the image *reference*, which is made first if need be.
@@ -127,6 +133,7 @@ class ImageStore:
         return Image(
             digest=digest,
             layers=(place / "rootfs",),
+            disks=self._disks,
             env=facts["env"],
             workdir=facts["workdir"],
             user=facts["user"],

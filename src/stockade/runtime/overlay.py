@@ -54,7 +54,9 @@ def mount_root(
     for place in (root, upper, *lowers):
         place.mkdir(parents=True, exist_ok=True)
     for place in (disk / "upper", disk / "work"):
-        place.mkdir(mode=0o755, parents=True, exist_ok=True)
+        place.mkdir(exist_ok=True)
+        # This is the mode of / inside, whatever our umask is.
+        place.chmod(0o755)
     with contextlib.ExitStack() as stack:
         for source, place in zip((disk, *layers), (upper, *lowers), strict=True):
             _bind(source, place, user_namespace)
@@ -99,7 +101,8 @@ def writable(directory: Path, layers: Sequence[Path]) -> Iterator[Path]:
     """Mount *layers* with *directory*/upper on top, as they are, for the block."""
     root = directory / "root"
     for place in (root, directory / "upper", directory / "work"):
-        place.mkdir(mode=0o755)
+        place.mkdir()
+        place.chmod(0o755)
     with contextlib.ExitStack() as stack:
         tops = []
         for path in (directory, *layers):
@@ -142,7 +145,9 @@ def unmount_all(directory: Path) -> None:
 def _mounts_below(directory: Path) -> list[str]:
     table = Path("/proc/thread-self/mountinfo").read_text(errors="surrogateescape")
     points = (_unescaped(line.split(" ")[4]) for line in table.splitlines())
-    return [point for point in points if point.startswith(f"{directory}/")]
+    # The table has real paths only: a link on the way would hide every mount.
+    prefix = f"{directory.resolve()}/"
+    return [point for point in points if point.startswith(prefix)]
 
 
 def _unescaped(point: str) -> str:

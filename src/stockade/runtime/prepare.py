@@ -25,6 +25,7 @@ from stockade.runtime import (
     idrange,
     overlay,
     program,
+    removal,
     seccomp,
     trust,
 )
@@ -50,8 +51,9 @@ _OPEN_FILES = 65_536
 class BoxRequest:
     """One devbox to prepare: its spec, its image, and what this machine adds.
 
-    *directory* is made and belongs to the box; *disk* (inside it by default) holds the
-    files that the devbox writes. *runtime* is a program's name or path.
+    *directory* belongs to the box. *disk* holds the files that the devbox writes: by
+    default among the image's disks, else in *directory*. *runtime* is a program's name
+    or path.
     """
 
     spec: DevboxSpec
@@ -120,7 +122,7 @@ def _reserve(request: BoxRequest, runtime: str, machine: Cgroups) -> BoxRecord:
     """Reserve ids, write down what will be outside the directory, make the disk."""
     directory, name = request.directory, request.spec.id
     ids = idrange.reserve(directory.parent / "ids", directory)
-    disk = request.disk or directory / "data"
+    disk = _disk(request)
     limited = machine.mode is not cgroups.CgroupMode.NONE
     record = BoxRecord(
         container=name,
@@ -134,7 +136,19 @@ def _reserve(request: BoxRequest, runtime: str, machine: Cgroups) -> BoxRecord:
     # Closed: root of the devbox makes set-user-id files, which on disk are root's.
     disk.mkdir(mode=0o700, parents=True, exist_ok=True)
     disk.chmod(0o700)
+    (disk / removal.OWNER).write_text(str(directory))
     return record
+
+
+def _disk(request: BoxRequest) -> Path:
+    """Choose where the files of the devbox go; sweep what a reboot left there."""
+    if request.disk is not None:
+        return request.disk
+    disks = request.image.disks
+    if disks is None:
+        return request.directory / "data"
+    removal.sweep_disks(disks)
+    return disks / request.spec.id
 
 
 def _furnish(
@@ -144,6 +158,8 @@ def _furnish(
     spec = request.spec
     user = find_user(tree, spec.user)
     etc.write_network_files(tree, spec.hostname, request.nameservers)
+    # Made here, so that the runtime's umask does not close the way to them.
+    binds.make_targets(tree, [(bundle.INIT, False), *binds.targets(spec.mounts)])
     workdir = _make_workdir(tree, request, user, base)
     program.check(
         tree,

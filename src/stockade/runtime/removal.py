@@ -25,6 +25,9 @@ _LOCK_PATIENCE = 30.0
 _LOCK_CHECK_SECONDS = 0.01
 _LOCK = "lock"
 
+#: The file on a devbox's disk that names its box directory.
+OWNER = "box"
+
 
 def hold(directory: Path) -> int:
     """Mark *directory* as in use by this process, as long as the descriptor is open.
@@ -41,7 +44,7 @@ def hold(directory: Path) -> int:
 
 def abandoned(run_dir: Path) -> Iterator[Path]:
     """Yield the box directories in *run_dir* whose owner is gone."""
-    for lock in sorted(run_dir.glob(f"*/{_LOCK}")):
+    for lock in sorted(run_dir.resolve().glob(f"*/{_LOCK}")):
         with suppress(FileNotFoundError, BlockingIOError), _locked(lock):
             yield lock.parent
 
@@ -55,11 +58,22 @@ def sweep(run_dir: Path) -> list[Path]:
     return swept
 
 
+def sweep_disks(disks: Path) -> None:
+    """Delete the disks whose box directory is gone, as it is after a reboot."""
+    for owner in disks.glob(f"*/{OWNER}"):
+        with suppress(FileNotFoundError):
+            # Empty: being made. A directory is there before its disk, and goes after it.
+            directory = owner.read_text()
+            if directory and not Path(directory).exists():
+                overlay.delete(owner.parent)
+
+
 def remove(directory: Path) -> None:
     """End a box whose owner is gone and remove all that belongs to it. Safe to repeat.
 
     Waits for who removes it at the same time. An owner that lives is a `Conflict`.
     """
+    directory = directory.resolve()
     deadline = time.monotonic() + _LOCK_PATIENCE
     while directory.exists():
         try:

@@ -122,10 +122,12 @@ class Tree:
         parent = self.directory(str(wanted.parent), owner)
         try:
             os.mkdir(wanted.name, 0o755, dir_fd=parent)
-            if owner is not None:
-                os.chown(wanted.name, *owner, dir_fd=parent, follow_symlinks=False)
         except FileExistsError:
             raise InvalidRequest(f"{path} of the image is a link to nothing") from None
         finally:
             os.close(parent)
-        return self.open(path, os.O_RDONLY | os.O_DIRECTORY)
+        made = self.open(path, os.O_RDONLY | os.O_DIRECTORY)
+        os.fchmod(made, 0o755)  # whatever our umask is
+        if owner is not None:
+            os.fchown(made, *owner)
+        return made
