@@ -106,11 +106,23 @@ class GatewaySupervisor:
             raise
 
     async def update(self, devbox: str, push: PolicyPush) -> InForce:
-        """Put another policy, or generation, in force for a devbox."""
-        self._attached[devbox] = replace(self._attached[devbox], push=push)
-        return await self._persist(
-            lambda: self._request("update", devbox=devbox, push=push.to_mapping())
-        )
+        """Put another policy, or generation, in force for a devbox.
+
+        Raises `EnforcementError` when the gateway refuses it; what was in force still
+        is, also after the next start of a gateway.
+        """
+        before = self._attached[devbox]
+        self._attached[devbox] = told = replace(before, push=push)
+        try:
+            return await self._persist(
+                lambda: self._request("update", devbox=devbox, push=push.to_mapping())
+            )
+        except GatewayGone:
+            raise  # It may be in force; the next gateway is told of it.
+        except EnforcementError:
+            if self._attached.get(devbox) is told:
+                self._attached[devbox] = before
+            raise
 
     async def detach(self, devbox: str) -> None:
         """Forget a devbox; returns when its flows have ended and are on record."""
