@@ -19,8 +19,8 @@ from stockade.wire.tls import ClientHello, parse_client_hello
 #: After so many octets without an answer there will be none: more than any head or hello.
 MAX_SNIFF = MAX_HEAD + 1
 
-# A handshake, and the record types that a server may skip before it: Go and OpenSSL read on
-# after a warning (an alert), and TLS 1.3 has changes of cipher ignored.
+# A handshake, and the record types that a server may skip before it: Go reads on after a
+# warning (an alert), and TLS 1.3 has changes of cipher ignored.
 _TLS_RECORDS = frozenset((20, 21, 22))
 # Go reads a first record of any version below this (and OpenSSL of 3.x only).
 _ABOVE_TLS = 0x10
@@ -31,7 +31,8 @@ _PROXY2 = b"\r\n\r\n\0"  # what the binary PROXY header begins with
 
 # White space, as generously as any server reads it: Python's http.server splits a request
 # line at each of these, and many skip empty lines before it.
-_BLANK = b" \t\r\n\v\f\x1c\x1d\x1e\x1f"
+_SPACE = rb" \t\v\f\x1c-\x1f\x85\xa0"
+_BLANK = b" \t\r\n\v\f\x1c\x1d\x1e\x1f\x85\xa0"
 _TEXT_START = frozenset(
     b"!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
     + _BLANK
@@ -40,9 +41,12 @@ _TEXT_START = frozenset(
 # text, which is looked for where a protocol that is none would have one.
 _LINE_END = re.compile(rb"[\n\x00-\x08\x0e-\x1b\x7f]|\r(?=[^\n])")
 _TEXT_LOOKED_AT = 1_024
-# What a server may read as a request without a version (HTTP/0.9), or as the line before
-# one (the PROXY header).
-_REQUEST = re.compile(rb"[A-Z]{3,16}[ \t\v\f\x1c-\x1f]+(?:/|\*|https?:)|PROXY ")
+# What a server may read as a request without a version (HTTP/0.9 has GET only), as one that
+# is broken further on, or as the line before a request (the PROXY header).
+_REQUEST = re.compile(
+    rb"GET[%(space)s]|[A-Z]{3,16}[%(space)s]+(?:/|\*|https?:)|PROXY "
+    % {b"space": _SPACE}
+)
 _VERSION = b"http/"
 
 
@@ -91,8 +95,8 @@ def sniff(data: bytes) -> Sniffed | None:
     first = data[0]
     if first in _TLS_RECORDS:
         return _sniff_tls(data)
-    if first & _SSL2_FLAG:
-        return _sniff_ssl2(data)
+    if first & _SSL2_FLAG and (found := _sniff_ssl2(data)) is not _OPAQUE:
+        return found
     if first not in _TEXT_START:
         return _OPAQUE
     if data.startswith(_PREFACE):

@@ -104,6 +104,8 @@ def test_more_is_asked_for_while_it_is_not_clear(data) -> None:
         pytest.param(b"GET\t/\n", HTTP, id="the same with a tab"),
         pytest.param(b"DELETE http://d.test\r\n", HTTP, id="the same, absolute form"),
         pytest.param(b"GET\x1c/\x1cHTTP/1.1\r\n", HTTP, id="separators to Python"),
+        pytest.param(b"\xa0GET\x85/\xa0HTTP/1.1\r\n", HTTP, id="more of them"),
+        pytest.param(b"GET x\r\nHost: d.test\r\n", HTTP, id="any target of GET"),
         pytest.param(b"get / http/1.1\r\n", HTTP, id="everything in lower case"),
         pytest.param(b"x y HTTP/9\r\n", HTTP, id="any version"),
         pytest.param(b"GET /\0 HTTP/1.1\r\n", HTTP, id="NUL in a request line"),
