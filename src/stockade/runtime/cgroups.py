@@ -6,12 +6,13 @@ for. Version 2 is one tree, version 1 one tree for each controller.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
 import signal
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -48,6 +49,25 @@ class Cgroups:
             return None
         return f"limits that this machine cannot enforce: {', '.join(missing)}"
 
+    def prime(self) -> None:
+        """Have the kernel ready to move a process into a group; returns at once.
+
+        The first move of a while waits for an RCU grace period (10 to 20 ms: half of a
+        runtime's *create*), later ones do not. So this process is moved to where it is
+        already, in a thread, while others prepare the devbox.
+        """
+        if self.mode is not CgroupMode.NONE:
+            threading.Thread(target=self._move_nowhere, daemon=True).start()
+
+    def _move_nowhere(self) -> None:
+        # Inside a container the path may not be ours to see: then it is not done.
+        with suppress(OSError):
+            for line in Path("/proc/self/cgroup").read_text().splitlines():
+                _, controllers, path = line.split(":", 2)
+                if controllers == ("" if self.mode is CgroupMode.V2 else "memory"):
+                    place = self.root / controllers / path.lstrip("/")
+                    (place / "cgroup.procs").write_text(str(os.getpid()))
+
     def directories(self, path: str) -> list[Path]:
         """Return the directories that the group *path* has, if it exists."""
         name = path.lstrip("/")
@@ -63,7 +83,7 @@ class Cgroups:
         found: set[int] = set()
         for directory in self.directories(path):
             for place in (directory, *_below(directory)):
-                with contextlib.suppress(OSError):
+                with suppress(OSError):
                     lines = (place / "cgroup.procs").read_text().split()
                     found.update(int(line) for line in lines)
         return found
@@ -71,13 +91,13 @@ class Cgroups:
     def kill(self, path: str) -> None:
         """Kill all processes of the group *path* and below."""
         for directory in self.directories(path):
-            with contextlib.suppress(OSError):
+            with suppress(OSError):
                 (directory / "cgroup.kill").write_text("1")
         # Version 1 has no such file; what forked meanwhile is there the next time.
         deadline = time.monotonic() + _PATIENCE
         while (pids := self.processes(path)) and time.monotonic() < deadline:
             for pid in pids:
-                with contextlib.suppress(ProcessLookupError):
+                with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
             time.sleep(0.001)
 
@@ -86,7 +106,7 @@ class Cgroups:
         counts = [0]
         for directory in self.directories(path):
             for name in ("memory.events", "memory.oom_control"):
-                with contextlib.suppress(OSError):
+                with suppress(OSError):
                     pairs = (directory / name).read_text().split()
                     facts = dict(zip(pairs[::2], pairs[1::2], strict=False))
                     counts.append(int(facts.get("oom_kill", 0)))

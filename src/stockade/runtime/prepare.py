@@ -85,6 +85,7 @@ def prepare(request: BoxRequest) -> PreparedBox:
     _check(spec)
     runtime, init = find_program(request.runtime), find_init()
     machine = cgroups.detect()
+    machine.prime()
     directory.chmod(0o711)
     overlay.check_reachable(directory)
     image = trust.extend(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -95,3 +98,21 @@ def test_an_imitation_of_a_group_is_removed(tmp_path: Path) -> None:
     assert found.directories("/box") == []
     found.remove("/box")
     assert not imitation.exists()
+
+
+def test_the_kernel_is_primed_by_a_move_that_changes_nothing(tmp_path: Path) -> None:
+    own = Path("/proc/self/cgroup").read_text().splitlines()
+    paths = {fields[1]: fields[2] for fields in (line.split(":", 2) for line in own)}
+    path = paths.get("memory", "/")
+    v1(tmp_path, "memory")
+    place = tmp_path / "memory" / path.lstrip("/")
+    place.mkdir(parents=True, exist_ok=True)
+    found = cgroups.detect(tmp_path)
+    before = threading.active_count()
+    found.prime()
+    while threading.active_count() > before:
+        time.sleep(0.001)
+    if "memory" in paths:
+        assert (place / "cgroup.procs").read_text() == str(os.getpid())
+    cgroups.Cgroups(CgroupMode.NONE, frozenset(), tmp_path).prime()
+    assert threading.active_count() == before
