@@ -6,12 +6,12 @@ from tests.attacks.inside import run_inside
 from tests.lab.addresses import HOST4, HOST6, HOST_EXTRA4, HOST_PRIVATE4, PRIVATE4, v4
 from tests.lab.stockade import Stockade
 
-EXCHANGE = """
+EXCHANGE = r"""
 def exchange(host, port):
     with socket.create_connection((host, port), timeout=3) as sock:
         sock.settimeout(3)
-        sock.sendall(b"secret")
-        return sock.recv(100).decode()
+        sock.sendall(b"secret\n")
+        return sock.recv(100).decode().strip()
 def udp(host, port):
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET,
                        socket.SOCK_DGRAM) as sock:
