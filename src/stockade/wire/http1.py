@@ -18,8 +18,10 @@ from stockade.wire.http1_head import (
     MAX_FIELDS,
     MAX_HEAD,
     Framing,
+    HeadScan,
     RequestHead,
     parse_request_head,
+    parse_whole_head,
 )
 
 __all__ = [
@@ -36,11 +38,12 @@ __all__ = [
     "rewrite_without_upgrade",
 ]
 
-# Fifteen digits stay below 2**60, which no server's counter overflows. No extensions: RFC
-# 9112 section 7.1.1 has them ignored, and servers do not agree where such a line ends.
+# No extensions: RFC 9112 section 7.1.1 has them ignored, and servers do not agree where
+# such a line ends.
 _CHUNK_SIZE = re.compile(rb"[0-9A-Fa-f]{1,15}")
 _CHUNK_SIZE_PREFIX = re.compile(rb"[0-9A-Fa-f]{0,15}|[0-9A-Fa-f]{1,15}\r")
 _LONGEST_LINE = 17
+_MAX_CHUNK = 0x7FFFFFFF  # what overflows in no server
 _UPGRADE_FIELDS = frozenset((b"upgrade", b"http2-settings"))
 _PHRASES = {400: "Bad Request", 403: "Forbidden", 405: "Method Not Allowed"}
 
@@ -91,11 +94,12 @@ class RequestStream:
     also when the connection was to be closed.
     """
 
-    __slots__ = ("_error", "_left", "_state", "_unread")
+    __slots__ = ("_error", "_left", "_scan", "_state", "_unread")
 
     def __init__(self) -> None:
         self._state = _State.HEAD
         self._left = 0  # octets of counted data still to come
+        self._scan = HeadScan()
         self._unread = b""
         self._error: WireError | None = None
 
@@ -138,13 +142,15 @@ class RequestStream:
                         break
                     at = end
                     continue
-                head = _head_at(buffer, at)
-                if head is None:
+                end_of_head = self._scan.find_end(buffer, at)
+                if end_of_head is None:
                     break
+                raw = buffer[at:end_of_head]
+                head = parse_whole_head(raw)
                 _add_body(buffer[reported:at], events)
-                reported = at + head.size
-                events.append(HeadEvent(head, buffer[at:reported]))
-                at = reported
+                events.append(HeadEvent(head, raw))
+                reported = at = end_of_head
+                self._scan = HeadScan()
                 self._expect_body(head)
         except WireError as error:
             self._error = error
@@ -185,7 +191,10 @@ class RequestStream:
             raise WireError(f"not the size of an HTTP chunk: {line!r}")
         if end < 0:
             return at
-        self._left = int(line, 16)
+        size = int(line, 16)
+        if size > _MAX_CHUNK:
+            raise WireError(f"an HTTP chunk of {size} octets")
+        self._left = size
         self._state = _State.CHUNK_DATA if self._left else _State.TRAILER
         return end + 2
 
@@ -227,12 +236,6 @@ def denial_response(*, status: int, body: Mapping[str, object], text: str) -> by
         "Connection: close\r\n\r\n"
     )
     return head.encode("ascii") + payload
-
-
-def _head_at(buffer: bytes, at: int) -> RequestHead | None:
-    """Read the head at *at*, without copying what comes after it."""
-    end = buffer.find(b"\r\n\r\n", at, at + MAX_HEAD)
-    return parse_request_head(buffer[at:] if end < 0 else buffer[at : end + 4])
 
 
 def _add_body(octets: bytes, events: list[Event]) -> None:

@@ -19,6 +19,9 @@ MAX_HEAD = 65_536
 MAX_FIELDS = 200
 
 _END = b"\r\n\r\n"
+# A request line up to this size is checked as soon as it is complete; a longer one with
+# the head, since a check at every octet that follows would cost too much.
+_SHORT_LINE = 2_048
 _TCHAR = r"[!#$%&'*+.^_`|~0-9A-Za-z-]"
 # One space between the parts, as RFC 9112 section 3 has it and as only some servers insist.
 _REQUEST_LINE = re.compile(
@@ -74,14 +77,55 @@ class RequestHead:
 
 
 def parse_request_head(data: bytes) -> RequestHead | None:
-    """Read the head that *data* begins with; None while its empty line is missing."""
-    end = data.find(_END, 0, MAX_HEAD)
-    if end < 0:
-        _check_prefix(data)
+    """Read the head that *data* begins with; None while its empty line is missing.
+
+    Limits: `MAX_HEAD` octets, `MAX_FIELDS` field lines. Called again for each octet of the
+    longest head, it costs about a second in all.
+    """
+    end = HeadScan().find_end(data)
+    return None if end is None else parse_whole_head(data[:end])
+
+
+class HeadScan:
+    """Finds the end of a head line by line, and goes on from where it stopped.
+
+    Only line ends are looked at, one step for each line, so that a head which arrives octet
+    by octet costs little each time. What no further octets can make a head is refused.
+    """
+
+    __slots__ = ("_at", "_lines")
+
+    def __init__(self) -> None:
+        self._at = 0  # the start of the first line that is not complete
+        self._lines = 0
+
+    def find_end(self, data: bytes, start: int = 0) -> int | None:
+        """Where the head that begins at *start* ends; None while that is not known."""
+        limit = start + MAX_HEAD
+        at = start + self._at
+        while (feed := data.find(b"\n", at, limit)) >= 0:
+            if data.find(b"\r", at, feed) != feed - 1 or feed == 0:
+                raise WireError("a line of an HTTP head that does not end with CRLF")
+            self._lines += 1
+            if feed - at == 1 and self._lines > 1:
+                return feed + 1
+            if self._lines > 1 + MAX_FIELDS:
+                raise WireError(f"more than {MAX_FIELDS} HTTP fields")
+            if self._lines == 1 and feed - at <= _SHORT_LINE:
+                _request_line(data[at : feed - 1])
+            at = feed + 1
+            self._at = at - start
+        alone = data.find(b"\r", at, limit)
+        if 0 <= alone < min(len(data), limit) - 1:
+            raise WireError("a carriage return without line feed in an HTTP head")
+        if len(data) >= limit:
+            raise WireError(f"an HTTP head of more than {MAX_HEAD} octets")
         return None
-    lines = data[:end].split(b"\r\n")
-    if len(lines) > 1 + MAX_FIELDS:
-        raise WireError(f"more than {MAX_FIELDS} HTTP fields")
+
+
+def parse_whole_head(octets: bytes) -> RequestHead:
+    """Read a head whose end was found by `HeadScan`."""
+    lines = octets.removesuffix(_END).split(b"\r\n")
     method, target, version = _request_line(lines[0])
     fields = _fields(lines[1:])
     host, port = _host(method, target, version, fields.get("host", []))
@@ -98,24 +142,9 @@ def parse_request_head(data: bytes) -> RequestHead | None:
         content_length=length,
         upgrade=_upgrade(fields, options) if is_modern else None,
         keep_alive="close" not in options if is_modern else "keep-alive" in options,
-        size=end + len(_END),
+        size=len(octets),
         expect_continue=_expects_continue(fields) and is_modern,
     )
-
-
-def _check_prefix(data: bytes) -> None:
-    """Refuse what no further octets can make a head. A few passes in C, and no more."""
-    if len(data) >= MAX_HEAD:
-        raise WireError(f"an HTTP head of more than {MAX_HEAD} octets")
-    lines = data.count(b"\r\n")
-    if data.count(b"\n") != lines:
-        raise WireError("a line feed without carriage return in an HTTP head")
-    if data.count(b"\r") - data.endswith(b"\r") != lines:
-        raise WireError("a carriage return without line feed in an HTTP head")
-    if lines > 1 + MAX_FIELDS:
-        raise WireError(f"more than {MAX_FIELDS} HTTP fields")
-    if lines:
-        _request_line(data[: data.index(b"\r\n")])
 
 
 def _request_line(line: bytes) -> tuple[str, str, tuple[int, int]]:

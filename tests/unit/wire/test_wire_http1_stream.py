@@ -95,6 +95,7 @@ BROKEN = b"GET / HTTP/1.1\nHost: d.test\n\n"
         pytest.param(CHUNKED + b"\r\n", ["POST"], id="no size"),
         pytest.param(CHUNKED + b"5\nhello", ["POST"], id="a line feed alone"),
         pytest.param(CHUNKED + b"5\rhello", ["POST"], id="a carriage return alone"),
+        pytest.param(CHUNKED + b"80000000\r\n", ["POST"], id="a size of 32 bits"),
         pytest.param(CHUNKED + b"0" * 16, ["POST"], id="a size of sixteen digits"),
         pytest.param(
             CHUNKED + b"0" * 16 + b"\r\n", ["POST"], id="such a size with its line end"
