@@ -6,12 +6,13 @@ import asyncio
 import subprocess
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from stockade.errors import NotFound, Unavailable
-from stockade.runtime import recipe
+from stockade.runtime import build, overlay, recipe, syscalls
 from stockade.runtime.images import Image, ImageStore
 from tests.e2e.runtime_archives import ROOT, archive, ensure, entry, leftovers
 from tests.e2e.runtime_boxes import Boxes, default_image
@@ -129,3 +130,16 @@ def test_the_default_image_has_what_it_promises() -> None:
     sudoers = image.layers[0] / "etc/sudoers.d/user"
     assert sudoers.stat().st_mode & 0o777 == 0o440
     assert not (image.layers[0] / "etc/apt/apt.conf.d/99mmdebstrap").exists()
+
+
+def test_a_data_directory_where_nothing_can_run_is_refused(tmp_path: Path) -> None:
+    def mount_and_check() -> None:
+        overlay.enter_private_mounts()
+        syscalls.mount("none", tmp_path, "tmpfs", syscalls.MS_NODEV)
+        build.check_tools(tmp_path)
+
+    with (
+        ThreadPoolExecutor(1) as thread,
+        pytest.raises(Unavailable, match="set data_dir to a directory on another"),
+    ):
+        thread.submit(mount_and_check).result()

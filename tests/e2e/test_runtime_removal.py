@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from stockade.errors import Conflict, Unavailable
-from stockade.runtime import cgroups, overlay, removal
+from stockade.runtime import overlay
 from stockade.runtime.box import Box
 from stockade.spec import Mount
 from tests.e2e.runtime_boxes import TIMEOUT, Boxes, Running
@@ -115,47 +114,6 @@ def test_boxes_can_be_made_by_many_threads() -> None:
     assert outputs == [[f"{n}\n" for n in range(5)]] * 4
 
 
-OWNER = """
-import sys, time
-from pathlib import Path
-from tests.e2e.runtime_boxes import Boxes
-boxes = Boxes(sys.argv[1]).__enter__()
-running = getattr(boxes, sys.argv[2])("bash", "-c", sys.argv[3])
-print(boxes.run_dir, running.request.spec.id, running.pid, flush=True)
-time.sleep(1000)
-"""
-
-
-@pytest.mark.parametrize("runtime", ["crun", "runc"])
-@pytest.mark.parametrize("state", ["create", "start"])
-def test_a_box_whose_owner_was_killed_is_swept(runtime: str, state: str) -> None:
-    script = "(sleep 100 &); setsid sleep 100 & sleep 100"
-    owner = subprocess.Popen(
-        [sys.executable, "-c", OWNER, runtime, state, script],
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert owner.stdout is not None
-    words = owner.stdout.readline().split()
-    run_dir, name, pid = Path(words[0]), words[1], int(words[2])
-    assert list(removal.abandoned(run_dir)) == [], "its owner lives"
-    assert removal.sweep(run_dir) == []
-    owner.kill()
-    owner.wait()
-    owner.stdout.close()
-    assert Path(f"/proc/{pid}").exists(), "the box outlives its owner"
-    assert removal.sweep(run_dir) == [run_dir / name]
-    state_now = Path(f"/proc/{pid}/stat")
-    assert not state_now.exists() or " Z " in state_now.read_text()
-    assert not (run_dir / name).exists()
-    assert list((run_dir / "ids").iterdir()) == []
-    assert cgroups.detect().directories(f"/stockade-{name}") == []
-    assert removal.sweep(run_dir) == []
-    removal.remove(run_dir / name)
-    (run_dir / "ids").rmdir()
-    run_dir.rmdir()
-
-
 def test_a_failed_preparation_leaves_nothing(boxes: Boxes) -> None:
     running = Running(boxes, boxes.request("true", user="no-such-user"))
     with pytest.raises(Exception, match="no user"):
@@ -194,36 +152,6 @@ def test_a_box_of_the_same_name_is_left_alone(boxes: Boxes) -> None:
     boxes.do(second.remove)
     first.write(b"\n")
     assert first.finish().stdout == "alive\n"
-
-
-def test_removers_do_not_get_in_each_others_way(tmp_path: Path) -> None:
-    directory = tmp_path / "box"
-    directory.mkdir()
-    os.close(removal.hold(directory))
-    for n in range(300):
-        (directory / str(n)).mkdir()
-    with ThreadPoolExecutor(4) as threads:
-        sweeping = threads.submit(removal.sweep, tmp_path)
-        removing = [threads.submit(removal.remove, directory) for _ in range(3)]
-        for one in removing:
-            one.result(TIMEOUT)
-        sweeping.result(TIMEOUT)
-    assert not directory.exists()
-
-
-def test_a_live_owner_is_not_robbed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(removal, "_LOCK_PATIENCE", 0.05)
-    directory = tmp_path / "box"
-    directory.mkdir()
-    held = removal.hold(directory)
-    with pytest.raises(Conflict, match="in use by a running stockade"):
-        removal.remove(directory)
-    assert removal.sweep(tmp_path) == []
-    os.close(held)
-    removal.remove(directory)
-    assert not directory.exists()
 
 
 def test_a_mount_that_stays_stops_the_deletion(
@@ -272,23 +200,3 @@ def test_a_strict_umask_changes_nothing(boxes: Boxes, tmp_path: Path) -> None:
     finally:
         os.umask(before)
     assert done.stdout.split() == ["755", "755", "755", "644", "1000"]
-
-
-def test_disks_that_a_reboot_left_are_swept(boxes: Boxes, tmp_path: Path) -> None:
-    disks = tmp_path / "disks"
-    boxes.image = replace(boxes.image, disks=disks)
-    for name, owner in (
-        ("gone", "/run/no/such/box"),
-        ("other", str(tmp_path)),
-        ("new", ""),
-    ):
-        (disks / name / "upper").mkdir(parents=True)
-        (disks / name / "box").write_text(owner)
-    running = boxes.create("true")
-    name = running.request.spec.id
-    assert sorted(path.name for path in disks.iterdir()) == sorted(
-        ["new", "other", name]
-    )
-    assert (disks / name).stat().st_mode & 0o777 == 0o700
-    running.remove()
-    assert not (disks / name).exists()

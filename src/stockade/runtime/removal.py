@@ -95,6 +95,8 @@ def dispose(directory: Path) -> None:
         return
     record = load(directory)
     if record is not None:
+        if record.cgroup:
+            cgroups.detect().kill(record.cgroup)
         kill_processes(record.id_base)
         dismantle(directory, record)
     overlay.delete(directory)

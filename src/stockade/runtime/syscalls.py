@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,6 +30,7 @@ _OPEN_TREE_CLONE = 1
 _MOVE_MOUNT_F_EMPTY_PATH = 4
 _MOUNT_ATTR_IDMAP = 0x0010_0000
 _PR_GET_SECUREBITS, _PR_SET_SECUREBITS = 27, 28
+_PR_SET_PDEATHSIG = 1
 _PR_SET_SECCOMP, _SECCOMP_MODE_FILTER = 22, 2
 _PR_SET_CHILD_SUBREAPER = 36
 _SECBIT_NO_SETUID_FIXUP = 1 << 2
@@ -181,12 +183,17 @@ def clone_into_user_namespace() -> int:
 
     The child holds a copy of this process in the middle of a call, maybe with locks of
     threads it does not have. It therefore never runs anything but pause(2): the caller
-    kills it. It raises no SIGCHLD, so that no event loop hears of it: wait with __WALL.
+    kills it, or its own death does. It raises no SIGCHLD, so that no event loop hears of
+    it: wait with __WALL.
     """
+    parent = os.getpid()
     flags = ctypes.c_ulong(CLONE_NEWUSER | _CLONE_FILES)
     number = ctypes.c_long(_CLONE[os.uname().machine])
     pid: int = _locked_libc.syscall(number, flags, None, None, None, None)
     while pid == 0:
+        _locked_libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        if _locked_libc.getppid() != parent:
+            _locked_libc["_exit"](0)
         _locked_libc.pause()
     return _checked(pid, "clone into a user namespace")
 
