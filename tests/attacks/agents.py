@@ -1,4 +1,4 @@
-"""The test's end of `tests.attacks.driver`: several devboxes behind one gateway."""
+"""The test's end of `tests.attacks.agentdriver`: several devboxes behind one gateway."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def running_agent(lab: Lab) -> Iterator[Agent]:
     directory = Path(tempfile.mkdtemp(dir=lab.directory))
     with (directory / "agent.err").open("w") as errors:
         process = lab.popen_host(
-            [sys.executable, "-m", "tests.attacks.driver", str(directory)],
+            [sys.executable, "-m", "tests.attacks.agentdriver", str(directory)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=errors,

@@ -1,8 +1,9 @@
-"""A host agent under a test's command: several devboxes behind one gateway.
+"""Runs in the lab's host namespace: a devbox whose policy changes while it is used.
 
-`python -m tests.attacks.driver DIRECTORY` reads JSON requests from standard input, a
-line each, and answers each with a line. Records go to DIRECTORY/flows.jsonl, the output
-of each devbox to DIRECTORY/NAME.out.
+    driver.py tighten    open connections of all kinds, take a name away, say what was cut
+    driver.py widen      add and take away a name again and again, with a request after each
+
+Prints one JSON object.
 """
 
 from __future__ import annotations
@@ -11,12 +12,8 @@ import asyncio
 import json
 import os
 import sys
-import time
-from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
-from stockade.agent import janitor
 from stockade.agent.agent import Devbox, HostAgent
 from stockade.agent.launch import launch
 from stockade.config import load_settings
@@ -25,107 +22,94 @@ from stockade.policy.model import NetworkPolicy
 from stockade.runtime import overlay
 from stockade.runtime.driver import Stdio
 from stockade.runtime.images import ImageStore
-from stockade.spec import DevboxId, DevboxSpec, PolicyPush
+from stockade.spec import DevboxId, DevboxSpec, Mount, PolicyPush
+
+PROBES = Path(__file__).with_name("probes")
+KEPT = ("ssh.test", "big.test", "sink.test", "ws.test", "silent.test", "a.test")
+CUT = ("b.test",)
 
 
-class Driver:
-    """Does what each request says."""
+def push(generation: int, *names: str) -> PolicyPush:
+    """One generation of the policy."""
+    policy = NetworkPolicy.from_mapping({"name": "p", "allowed_hostnames": list(names)})
+    return PolicyPush("npol_test", generation, policy)
 
-    def __init__(self, directory: Path) -> None:
-        self._directory = directory
-        self._settings = load_settings(os.environ)
-        launched = launch(self._settings)
-        self._null = os.open(os.devnull, os.O_RDONLY)
-        self._flows = (directory / "flows.jsonl").open("w", buffering=1)
-        self._agent = HostAgent(self._settings, launched, self._take, lambda _: None)
-        self._devboxes: dict[str, Devbox] = {}
-        self._generation = 1
 
-    def _take(self, record: FlowRecord) -> None:
-        self._flows.write(record.to_json() + "\n")
+class Driven:
+    """A devbox that reads commands on its standard input and answers, line by line."""
 
-    async def serve(self) -> None:
-        """Answer requests until the input ends."""
-        async with self._agent:
-            while line := await asyncio.to_thread(sys.stdin.readline):
-                request = json.loads(line)
-                answer = await getattr(self, request.pop("op"))(**request)
-                print(json.dumps(answer), flush=True)
+    def __init__(self) -> None:
+        overlay.enter_private_mounts()
+        self.records: list[FlowRecord] = []
+        self.settings = load_settings(os.environ)
+        self.agent = HostAgent(
+            self.settings, launch(self.settings), self.records.append, lambda _: None
+        )
+        self.devbox: Devbox | None = None
 
-    async def start(
-        self, name: str, code: str, policy: dict[str, Any]
-    ) -> dict[str, Any]:
-        """Start a devbox that runs Python *code*."""
-        image = await ImageStore(self._settings.data_dir).ensure("default", None)
+    async def start(self, script: str, first: PolicyPush) -> None:
+        """Run a probe in a devbox under its first policy."""
+        await self.agent.start()
+        image = await ImageStore(self.settings.data_dir).ensure("default")
         spec = DevboxSpec(
-            id=DevboxId(f"dbx_test{os.getpid()}{name}"),
-            argv=("python3", "-uc", code),
-            image="default",
-            env={},
-            workdir=None,
-            user="root",
-            mounts=(),
-            memory=None,
-            cpus=None,
-            terminal=False,
-            allow_sudo=False,
+            id=DevboxId(f"dbx_driven{os.getpid()}"),
+            argv=("python3", "-u", f"/probes/{script}"),
+            mounts=(Mount(PROBES, "/probes", read_only=True),),
         )
-        output = os.open(self._directory / f"{name}.out", os.O_CREAT | os.O_WRONLY)
-        try:
-            stdio = Stdio(self._null, output, output)
-            devbox = await self._agent.prepare(spec, image, stdio)
-        finally:
-            os.close(output)
-        self._devboxes[name] = devbox
-        await self._agent.release(devbox, self._push(policy))
-        slot = devbox.slot
-        return {
-            "pid": devbox.pid,
-            "address4": str(slot.devbox4),
-            "address6": str(slot.devbox6),
-            "gateway4": str(slot.gateway4),
-        }
+        to_box, self._to = os.pipe()
+        self._from, from_box = os.pipe()
+        self.devbox = await self.agent.prepare(spec, image, Stdio(to_box, from_box, 2))
+        os.close(to_box)
+        os.close(from_box)
+        self._reader = os.fdopen(self._from)
+        await self.agent.release(self.devbox, first)
 
-    async def update(self, name: str, policy: dict[str, Any]) -> dict[str, Any]:
-        """Put another policy in force; when that was, and how many flows it cut."""
-        self._generation += 1
-        asked = time.time()
-        done = await self._agent.update_policy(
-            self._devboxes[name], self._push(policy, self._generation)
-        )
-        return {
-            "cut": done.cut,
-            "generation": done.generation,
-            "asked": asked,
-            "acknowledged": time.time(),
-        }
+    async def tell(self, line: str) -> str:
+        """Send a command and return the answer."""
+        os.write(self._to, line.encode() + b"\n")
+        return (await asyncio.to_thread(self._reader.readline)).strip()
 
-    async def wait(self, name: str) -> dict[str, Any]:
-        """Wait for the end of a devbox's code."""
-        ended = await self._devboxes[name].wait()
-        return {"status": ended.status}
-
-    async def counters(self) -> dict[str, int]:
-        """The packets that the kernel refused."""
-        return dict(self._agent.refused_packets())
-
-    @staticmethod
-    def _push(policy: dict[str, Any], generation: int = 1) -> PolicyPush:
-        return PolicyPush("npol_test", generation, NetworkPolicy.from_mapping(policy))
+    async def update(self, to: PolicyPush) -> int:
+        """Push a policy; how many flows it cut."""
+        assert self.devbox is not None
+        return (await self.agent.update_policy(self.devbox, to)).cut
 
 
-def main() -> None:
-    """Serve one test."""
-    directory = Path(sys.argv[1])
-    overlay.enter_private_mounts()
-    settings = load_settings(os.environ)
-    with ExitStack() as guards:
-        # The janitor of a run guards one devbox; here the first two have one each.
-        for name in ("one", "two"):
-            devbox = settings.run_dir / f"dbx_test{os.getpid()}{name}"
-            guards.enter_context(janitor.guarding(settings.run_dir, devbox))
-        asyncio.run(Driver(directory).serve())
+async def tighten(driven: Driven) -> dict[str, object]:
+    """Open each kind of flow to a name that stays and to one that goes."""
+    await driven.start("keeper.py", push(1, "stays.test", "goes.test"))
+    opened = json.loads(await driven.tell("open stays.test goes.test"))
+    acknowledged = await driven.update(push(2, "stays.test"))
+    told = json.loads(await driven.tell("check"))
+    await driven.agent.stop()
+    return {
+        "opened": opened,
+        "acknowledged": acknowledged,
+        "cut": [kind for kind, state in told["goes.test"].items() if state == "cut"],
+        "kept": [
+            kind for kind, state in told["stays.test"].items() if state == "alive"
+        ],
+        "generations": sorted({r.generation for r in driven.records if r.generation}),
+    }
 
 
-if __name__ == "__main__":
-    main()
+async def widen(driven: Driven) -> dict[str, object]:
+    """Flip one name in and out; ask for it right after each acknowledgement."""
+    await driven.start("keeper.py", push(1, "a.test"))
+    before = await driven.tell("get b.test")
+    after = []
+    for generation in range(2, 42):
+        names = ("a.test", "b.test") if generation % 2 == 0 else ("a.test",)
+        await driven.update(push(generation, *names))
+        after.append(await driven.tell("get b.test"))
+    await driven.agent.stop()
+    return {"before": before, "after": after}
+
+
+async def main() -> None:
+    """Do what the first argument says."""
+    scenes = {"tighten": tighten, "widen": widen}
+    print(json.dumps(await scenes[sys.argv[1]](Driven())))
+
+
+asyncio.run(main())
