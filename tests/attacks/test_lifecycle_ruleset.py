@@ -15,6 +15,7 @@ from tests.attacks.storm import STORM
 from tests.lab import Lab
 from tests.lab.addresses import v4, v6
 from tests.lab.stockade import Stockade
+from tests.lab.witness import Destination
 
 A, X = v4(10), (v4(66), v6(66))
 LOOP = "while :; do curl -sS -m 1 http://a.test/hello >/dev/null 2>&1; sleep 0.1; done"
@@ -96,7 +97,7 @@ def test_a_changed_gateway_leaks_nothing_and_is_repaired(
         assert process.poll() is None
     counted = lab.packets() - before
     assert not [key for key in counted if key.address in X]
-    assert counted["tcp", A, 80]
+    assert counted[Destination("tcp", A, 80)]
 
 
 def is_request(entry: object) -> bool:

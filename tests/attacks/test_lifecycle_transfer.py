@@ -135,14 +135,14 @@ def transferring(lab: Lab, stockade: Stockade) -> Iterator[subprocess.Popen[byte
     try:
         lab.wait_for(lambda entry: entry.bytes_in > MEGABYTE, 20, since=mark)
         lab.wait_for(lambda entry: entry.bytes_out > MEGABYTE, 20, since=mark)
+        processes.wait_until(lambda: bool(read_flows(flows)), "record")
+        devbox = read_flows(flows)[0]["devbox"]
         yield process
     finally:
         process.terminate()
         process.wait(20)
-    # Its own only: other tests run beside this one.
-    (devbox,) = {flow["devbox"] for flow in read_flows(flows)}
 
-    def left() -> list[str]:
+    def left() -> list[str]:  # Its own only: other tests run beside this one.
         places = processes.devboxes() | processes.control_groups()
         return [place for place in places if devbox in place]
 
