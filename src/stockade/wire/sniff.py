@@ -19,9 +19,9 @@ from stockade.wire.tls import ClientHello, parse_client_hello
 #: After so many octets without an answer there will be none: more than any head or hello.
 MAX_SNIFF = MAX_HEAD + 1
 
-# A handshake, and the record types that a server may skip before it: Go reads on after a
-# warning (an alert), and TLS 1.3 has changes of cipher ignored.
-_TLS_RECORDS = frozenset((20, 21, 22))
+# A handshake, and the other record types: Go reads on after a warning (an alert), TLS 1.3
+# has changes of cipher ignored, and nobody knows them all.
+_TLS_RECORDS = range(20, 25)
 # Go reads a first record of any version below this (and OpenSSL of 3.x only).
 _ABOVE_TLS = 0x10
 _SSL2_FLAG = 0x80
@@ -42,11 +42,14 @@ _TEXT_START = frozenset(
 _LINE_END = re.compile(rb"[\n\x00-\x08\x0e-\x1b\x7f]|\r(?=[^\n])")
 _TEXT_LOOKED_AT = 1_024
 # What a server may read as a request without a version (HTTP/0.9 has GET only), as one that
-# is broken further on, or as the line before a request (the PROXY header).
+# is broken further on, or as the line before a request (the PROXY header). `CONNECT {` is
+# how NATS begins.
 _REQUEST = re.compile(
-    rb"GET[%(space)s]|[A-Z]{3,16}[%(space)s]+(?:/|\*|https?:)|PROXY "
-    % {b"space": _SPACE}
+    rb"GET[%(s)s]|CONNECT[%(s)s]+[^{]|PROXY |[A-Z][A-Z-]{2,31}[%(s)s]+(?:/|\*|(?i:https?:))"
+    % {b"s": _SPACE}
 )
+# To Python, CR may stand between the parts of a request line too.
+_METHOD = re.compile(rb"[A-Z][A-Z-]{2,31}(?:[%(s)s]|\Z)" % {b"s": _SPACE})
 _VERSION = b"http/"
 
 
@@ -134,16 +137,19 @@ def _sniff_ssl2(data: bytes) -> Sniffed | None:
 def _sniff_text(data: bytes) -> Sniffed | None:
     if data.startswith(_PROXY2):
         raise SniffError("a PROXY header before the client's bytes", Protocol.HTTP)
-    text = data.lstrip(_BLANK)
+    start = data[:_TEXT_LOOKED_AT]
+    blank = len(start) - len(start.lstrip(_BLANK))
+    if blank == _TEXT_LOOKED_AT:
+        raise SniffError(f"{blank} octets of white space", Protocol.HTTP)
+    text = data[blank:]
     end = _line_end(text)
     if end is None:
         if len(data) < MAX_HEAD:
             return None
         raise SniffError(f"no line end in {MAX_HEAD} octets of text", Protocol.HTTP)
-    line = text[:end]
-    if not _REQUEST.match(line) and _VERSION not in line.lower():
+    if not _is_request(text[:end], text[end]):
         return _OPAQUE
-    if len(text) < len(data):
+    if blank:
         raise SniffError("white space before an HTTP request", Protocol.HTTP)
     if text[end] not in b"\r\n":
         raise SniffError("a control character in an HTTP request line", Protocol.HTTP)
@@ -154,6 +160,13 @@ def _sniff_text(data: bytes) -> Sniffed | None:
     if head is None:
         return None
     return Sniffed(Protocol.HTTP, head.host, None, head)
+
+
+def _is_request(line: bytes, end: int) -> bool:
+    """Whether any server may read *line* as the first of a request. *end* ends it."""
+    if _REQUEST.match(line) or _VERSION in line.lower():
+        return True
+    return end == ord("\r") and _METHOD.match(line) is not None
 
 
 def _line_end(text: bytes) -> int | None:

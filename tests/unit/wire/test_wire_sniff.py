@@ -91,6 +91,7 @@ def test_more_is_asked_for_while_it_is_not_clear(data) -> None:
         pytest.param(
             b"\x14\x03\x03\0\1\1" + hello(), TLS, id="a change of cipher first"
         ),
+        pytest.param(b"\x17\x03\x03\0\1\1" + hello(), TLS, id="data first"),
         pytest.param(b"\x16\0\0" + hello()[3:], TLS, id="a record version Go ignores"),
         pytest.param(b"\x16\x0f\xff" + hello()[3:], TLS, id="the highest such version"),
         pytest.param(head(host=None), HTTP, id="a request without Host"),
@@ -106,6 +107,10 @@ def test_more_is_asked_for_while_it_is_not_clear(data) -> None:
         pytest.param(b"GET\x1c/\x1cHTTP/1.1\r\n", HTTP, id="separators to Python"),
         pytest.param(b"\xa0GET\x85/\xa0HTTP/1.1\r\n", HTTP, id="more of them"),
         pytest.param(b"GET x\r\nHost: d.test\r\n", HTTP, id="any target of GET"),
+        pytest.param(b"CONNECT d.test:443\r\n", HTTP, id="CONNECT without version"),
+        pytest.param(b"VERSION-CONTROL /x\r\n", HTTP, id="a method of WebDAV"),
+        pytest.param(b"GET\r/ HTTP/1.1\r\n", HTTP, id="a carriage return for a space"),
+        pytest.param(b"PUT x\rHTTP/1.1\r\n", HTTP, id="the same, later"),
         pytest.param(b"get / http/1.1\r\n", HTTP, id="everything in lower case"),
         pytest.param(b"x y HTTP/9\r\n", HTTP, id="any version"),
         pytest.param(b"GET /\0 HTTP/1.1\r\n", HTTP, id="NUL in a request line"),
