@@ -19,6 +19,7 @@ MAX_HEAD = 65_536
 MAX_FIELDS = 200
 
 _END = b"\r\n\r\n"
+_CR = ord("\r")
 # A request line up to this size is checked as soon as it is complete; a longer one with
 # the head, since a check at every octet that follows would cost too much.
 _SHORT_LINE = 2_048
@@ -89,8 +90,9 @@ def parse_request_head(data: bytes) -> RequestHead | None:
 class HeadScan:
     """Finds the end of a head line by line, and goes on from where it stopped.
 
-    Only line ends are looked at, one step for each line, so that a head which arrives octet
-    by octet costs little each time. What no further octets can make a head is refused.
+    Only line feeds are looked for, one step for each line, so that a head which arrives
+    octet by octet costs little each time. What is wrong within a field is found when the
+    head is complete.
     """
 
     __slots__ = ("_at", "_lines")
@@ -104,19 +106,18 @@ class HeadScan:
         limit = start + MAX_HEAD
         at = start + self._at
         while (feed := data.find(b"\n", at, limit)) >= 0:
-            if data.find(b"\r", at, feed) != feed - 1 or feed == 0:
-                raise WireError("a line of an HTTP head that does not end with CRLF")
+            if feed == at or data[feed - 1] != _CR:
+                raise WireError("a line feed without carriage return in an HTTP head")
             self._lines += 1
             if feed - at == 1 and self._lines > 1:
                 return feed + 1
             if self._lines > 1 + MAX_FIELDS:
                 raise WireError(f"more than {MAX_FIELDS} HTTP fields")
-            if self._lines == 1 and feed - at <= _SHORT_LINE:
-                _request_line(data[at : feed - 1])
+            if self._lines == 1:
+                _check_request_line(data[at : feed - 1])
             at = feed + 1
             self._at = at - start
-        alone = data.find(b"\r", at, limit)
-        if 0 <= alone < min(len(data), limit) - 1:
+        if not self._lines and b"\r" in data[at:-1]:
             raise WireError("a carriage return without line feed in an HTTP head")
         if len(data) >= limit:
             raise WireError(f"an HTTP head of more than {MAX_HEAD} octets")
@@ -145,6 +146,14 @@ def parse_whole_head(octets: bytes) -> RequestHead:
         size=len(octets),
         expect_continue=_expects_continue(fields) and is_modern,
     )
+
+
+def _check_request_line(line: bytes) -> None:
+    """Refuse a request line while its head is not complete, as far as that costs little."""
+    if len(line) <= _SHORT_LINE:
+        _request_line(line)
+    elif b"\r" in line:
+        raise WireError("a carriage return without line feed in an HTTP head")
 
 
 def _request_line(line: bytes) -> tuple[str, str, tuple[int, int]]:
