@@ -12,8 +12,8 @@ Every parser here keeps the same contract:
 
 What the bytes of a new connection go through::
 
-    first bytes -> sniff -+-> tls     a ClientHello, across records -> server name
-                          +-> http1   a request head -> host, framing
+    first bytes -> sniff -+-> tls     a ClientHello, across records: server name
+                          +-> http1   a request head: host, framing
                           +-> h2c     the preface of cleartext HTTP/2
                           +-> opaque  carries no name that anybody could read
     DNS message -> dns    a question, whole or not at all
@@ -28,7 +28,8 @@ second Host, a length given twice, a duplicated extension, octets that belong to
 
 Budgets are in bytes and in pieces. A parser is called again with everything received each
 time more arrives, down to one octet at a time, so "read more" costs one pass in C at most,
-or one step for each TLS record, of which there are few. The gateway adds the deadline.
+or one step for each TLS record or field line, of which there are few. The gateway adds
+the deadline.
 
 Known weaknesses, which no strictness here can mend:
 
