@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -139,3 +141,48 @@ def test_the_helper_for_user_namespaces_dies_with_its_parent() -> None:
     while child.exists() and " Z " not in child.read_text():
         assert time.monotonic() < deadline
         time.sleep(0.005)
+
+
+SLOW_OWNER = """
+import sys
+from tests.e2e.runtime_boxes import Boxes
+boxes = Boxes(sys.argv[1]).__enter__()
+print(boxes.run_dir, flush=True)
+for _ in range(1000):
+    boxes.run("true")
+"""
+
+
+@pytest.mark.parametrize("runtime", ["crun", "runc"])
+def test_an_owner_may_be_killed_at_any_moment(runtime: str) -> None:
+    for delay in (n * 0.007 for n in range(12)):
+        owner = subprocess.Popen(
+            [sys.executable, "-c", SLOW_OWNER, runtime],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert owner.stdout is not None
+        run_dir = Path(owner.stdout.readline().strip())
+        while not any(run_dir.glob("*/lock")):
+            time.sleep(0.001)
+        time.sleep(delay)
+        owner.kill()
+        owner.wait()
+        owner.stdout.close()
+        removal.sweep(run_dir)
+        time.sleep(0.1)  # for whatever may have been forgotten to show itself
+        name = run_dir.name
+        for place in run_dir.glob(".*"):
+            place.unlink()
+        kept = [path for path in run_dir.iterdir() if path.name != "ids"]
+        assert all(not any(path.iterdir()) for path in kept), "killed before it began"
+        assert not list(Path("/sys/fs/cgroup").glob(f"*/stockade-{name}*"))
+        assert not list(Path("/var/lib/stockade/disks").glob(f"{name}*"))
+        assert not [line for line in command_lines() if name in line]
+        shutil.rmtree(run_dir)
+
+
+def command_lines() -> Iterator[str]:
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            yield path.read_text(errors="replace")

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import select
-import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -18,9 +16,9 @@ from pathlib import Path
 from stockade.errors import Conflict
 from stockade.runtime import cgroups, idrange, overlay
 from stockade.runtime.oci import OciDriver
+from stockade.runtime.processes import kill_all, of_devbox, of_runtime
 from stockade.runtime.record import BoxRecord, load
 
-_PATIENCE_MS = 5000
 _LOCK_PATIENCE = 30.0
 _LOCK_CHECK_SECONDS = 0.01
 _LOCK = "lock"
@@ -95,9 +93,11 @@ def dispose(directory: Path) -> None:
         return
     record = load(directory)
     if record is not None:
+        # A runtime in the middle of its work would make anew what is taken away.
+        kill_all(of_runtime(directory / "oci"))
         if record.cgroup:
             cgroups.detect().kill(record.cgroup)
-        kill_processes(record.id_base)
+        kill_all(of_devbox(record.id_base))
         dismantle(directory, record)
     overlay.delete(directory)
 
@@ -125,55 +125,3 @@ def _locked(lock: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
-
-
-def kill_processes(base: int) -> None:
-    """Kill every process whose user namespace begins at *base*, and see it end."""
-    while found := list(_processes(base)):
-        poll = select.poll()
-        for descriptor in found:
-            with suppress(ProcessLookupError):
-                signal.pidfd_send_signal(descriptor, signal.SIGKILL)
-            poll.register(descriptor, select.POLLIN)
-        ended = poll.poll(_PATIENCE_MS)
-        for descriptor in found:
-            os.close(descriptor)
-        if not ended:
-            raise TimeoutError(f"processes with ids from {base} on do not end")
-
-
-def _processes(base: int) -> Iterator[int]:
-    """Yield descriptors of the processes that belong to the ids from *base* on.
-
-    The map is read again after the descriptor is open: pids are reused, the descriptor
-    is not.
-    """
-    for path in Path("/proc").glob("[0-9]*"):
-        name = path.name
-        if not _belongs(name, base):
-            continue
-        try:
-            descriptor = os.pidfd_open(int(name))
-        except (ProcessLookupError, OSError):
-            continue
-        if _belongs(name, base):
-            yield descriptor
-        else:
-            os.close(descriptor)
-
-
-def _belongs(pid: str, base: int) -> bool:
-    try:
-        fields = Path(f"/proc/{pid}/uid_map").read_text().split()
-    except OSError:
-        return False
-    state = _state(pid)
-    return fields[:2] == ["0", str(base)] and state not in {"Z", "X"}
-
-
-def _state(pid: str) -> str:
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return "X"
-    return stat.rpartition(")")[2].split()[0]
