@@ -22,9 +22,11 @@ MAX_SNIFF = MAX_HEAD + 1
 # A handshake, and the other record types: Go reads on after a warning (an alert), TLS 1.3
 # has changes of cipher ignored, and nobody knows them all.
 _TLS_RECORDS = range(20, 25)
+_TLS_MAJOR = 3
 # Go reads a first record of any version below this (and OpenSSL of 3.x only).
 _ABOVE_TLS = 0x10
-_SSL2_FLAG = 0x80
+# The first octet of a hello in the format of SSL 2 that is not absurdly long.
+_SSL2 = range(0x80, 0xC0)
 
 _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"  # RFC 9113 section 3.4
 _PROXY2 = b"\r\n\r\n\0"  # what the binary PROXY header begins with
@@ -41,15 +43,18 @@ _TEXT_START = frozenset(
 # text, which is looked for where a protocol that is none would have one.
 _LINE_END = re.compile(rb"[\n\x00-\x08\x0e-\x1b\x7f]|\r(?=[^\n])")
 _TEXT_LOOKED_AT = 1_024
-# What a server may read as a request without a version (HTTP/0.9 has GET only), as one that
-# is broken further on, or as the line before a request (the PROXY header). `CONNECT {` is
-# how NATS begins.
+# What a server may read as a request without a version, as one that is broken further on,
+# or as the line before a request (the PROXY header). Node reads any method without a
+# version, with a URL of any scheme; Python any target, even a control character.
+# `CONNECT {` is how NATS begins.
+_METHOD = rb"[A-Z][A-Z_-]{2,31}"
+_TARGET = rb"/|\*|[A-Za-z][A-Za-z0-9+.-]*:/|(?i:https?:)"
 _REQUEST = re.compile(
-    rb"GET[%(s)s]|CONNECT[%(s)s]+[^{]|PROXY |[A-Z][A-Z-]{2,31}[%(s)s]+(?:/|\*|(?i:https?:))"
-    % {b"s": _SPACE}
+    rb"(?:GET|HEAD|POST|PUT|PATCH|DELETE)[%(s)s]|CONNECT[%(s)s]+[^{]|PROXY "
+    rb"|%(m)s[%(s)s]+(?:%(t)s)" % {b"s": _SPACE, b"m": _METHOD, b"t": _TARGET}
 )
 # To Python, CR may stand between the parts of a request line too.
-_METHOD = re.compile(rb"[A-Z][A-Z-]{2,31}(?:[%(s)s]|\Z)" % {b"s": _SPACE})
+_METHOD_ALONE = re.compile(rb"%(m)s(?:[%(s)s]|\Z)" % {b"s": _SPACE, b"m": _METHOD})
 _VERSION = b"http/"
 
 
@@ -98,7 +103,7 @@ def sniff(data: bytes) -> Sniffed | None:
     first = data[0]
     if first in _TLS_RECORDS:
         return _sniff_tls(data)
-    if first & _SSL2_FLAG and (found := _sniff_ssl2(data)) is not _OPAQUE:
+    if first in _SSL2 and (found := _sniff_ssl2(data)) is not _OPAQUE:
         return found
     if first not in _TEXT_START:
         return _OPAQUE
@@ -112,8 +117,8 @@ def sniff(data: bytes) -> Sniffed | None:
 def _sniff_tls(data: bytes) -> Sniffed | None:
     if len(data) == 1:
         return None
-    if data[1] >= _ABOVE_TLS:
-        return _OPAQUE
+    if data[1] != _TLS_MAJOR:
+        return _sniff_odd_tls(data)
     try:
         hello = parse_client_hello(data)
     except WireError as error:
@@ -121,6 +126,24 @@ def _sniff_tls(data: bytes) -> Sniffed | None:
     if hello is None:
         return None
     return Sniffed(Protocol.TLS, hello.server_name, hello, None)
+
+
+def _sniff_odd_tls(data: bytes) -> Sniffed | None:
+    """What begins like a record of TLS, but for its version.
+
+    Only a hello or an alert, which Go would read, leaves a doubt: messages that begin with
+    their length, as those of MongoDB and MySQL, look like this now and then.
+    """
+    if data[1] >= _ABOVE_TLS:
+        return _OPAQUE
+    if len(data) < 6:
+        return None
+    kind, size, payload = data[0], data[3] << 8 | data[4], data[5]
+    if (kind == 22 and size and payload == 1) or (
+        kind == 21 and size == 2 and payload in (1, 2)
+    ):
+        raise SniffError(f"a TLS record of version {data[1]}.x", Protocol.TLS)
+    return _OPAQUE
 
 
 def _sniff_ssl2(data: bytes) -> Sniffed | None:
@@ -166,7 +189,7 @@ def _is_request(line: bytes, end: int) -> bool:
     """Whether any server may read *line* as the first of a request. *end* ends it."""
     if _REQUEST.match(line) or _VERSION in line.lower():
         return True
-    return end == ord("\r") and _METHOD.match(line) is not None
+    return end == ord("\r") and _METHOD_ALONE.match(line) is not None
 
 
 def _line_end(text: bytes) -> int | None:

@@ -11,6 +11,7 @@ from tests.unit.wire.builders import head, hello
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 TLS, HTTP, H2C, OPAQUE = Protocol.TLS, Protocol.HTTP, Protocol.H2C, Protocol.OPAQUE
+MONGO = b"\1" + bytes(7) + b"\xdd\7" + bytes(6)
 PROXY2 = b"\r\n\r\n\0\r\nQUIT\n"
 
 
@@ -48,7 +49,30 @@ PROXY2 = b"\r\n\r\n\0\r\nQUIT\n"
         pytest.param(b"a1 LOGIN me secret\r\n", OPAQUE, None, id="imap"),
         pytest.param(b"get key\r\n", OPAQUE, None, id="memcached"),
         pytest.param(b'CONNECT {"verbose":false}\r\n', OPAQUE, None, id="nats"),
-        pytest.param(b"OPTIONS rtsp://a.test RTSP/1.0\r\n", OPAQUE, None, id="rtsp"),
+        pytest.param(b"OPTIONS sip:a.test SIP/2.0\r\n", OPAQUE, None, id="sip"),
+        pytest.param(b"CONNECT\naccept-version:1.2\n\n\0", OPAQUE, None, id="stomp"),
+        pytest.param(b"AMQP\0\0\x09\x01", OPAQUE, None, id="amqp"),
+        pytest.param(b"8=FIX.4.4\x019=65\x01", OPAQUE, None, id="fix"),
+        pytest.param(b"<?xml version='1.0'?><stream:", OPAQUE, None, id="xmpp"),
+        pytest.param(b"\x30\x0c\x02\x01\x01\x60\x07", OPAQUE, None, id="ldap"),
+        pytest.param(
+            b"\x30\x20\x02\x01\x01", OPAQUE, None, id="ldap, a space for a length"
+        ),
+        pytest.param(
+            b"\x16\1\0\0" + MONGO, OPAQUE, None, id="mongo, a length like a handshake"
+        ),
+        pytest.param(
+            b"\x15\1\0\0\2" + bytes(7), OPAQUE, None, id="mongo, a length like an alert"
+        ),
+        pytest.param(
+            b"\x86\1\0\0" + MONGO, OPAQUE, None, id="mongo, a length like SSL 2"
+        ),
+        pytest.param(
+            b"\x0a\1\0\0" + MONGO, OPAQUE, None, id="mongo, a length like a line end"
+        ),
+        pytest.param(
+            b"\x16\1\0\1\x85\xa2\xff\1", OPAQUE, None, id="mysql, a length like TLS"
+        ),
         pytest.param(b"0032git-upload-pack /p\0host=a.test\0", OPAQUE, None, id="git"),
         pytest.param(b"*IDN?\r*IDN?\r", OPAQUE, None, id="lines that end with CR"),
         pytest.param(b"\x16\x17\x03\x01\0\5", OPAQUE, None, id="nothing like TLS"),
@@ -107,6 +131,11 @@ def test_more_is_asked_for_while_it_is_not_clear(data) -> None:
         pytest.param(b"GET\x1c/\x1cHTTP/1.1\r\n", HTTP, id="separators to Python"),
         pytest.param(b"\xa0GET\x85/\xa0HTTP/1.1\r\n", HTTP, id="more of them"),
         pytest.param(b"GET x\r\nHost: d.test\r\n", HTTP, id="any target of GET"),
+        pytest.param(b"POST \1 HTTP/1.1\r\n", HTTP, id="a control for a target"),
+        pytest.param(b"M-SEARCH *\r\n", HTTP, id="no version: Node serves it"),
+        pytest.param(b"GET_PARAMETER /\r\n", HTTP, id="RTSP's own methods: the same"),
+        pytest.param(b"DESCRIBE x://d RTSP/1.0\r\n", HTTP, id="RTSP: the same"),
+        pytest.param(b"SOURCE / ICE/1.0\r\n", HTTP, id="ICE: the same"),
         pytest.param(b"CONNECT d.test:443\r\n", HTTP, id="CONNECT without version"),
         pytest.param(b"VERSION-CONTROL /x\r\n", HTTP, id="a method of WebDAV"),
         pytest.param(b"GET\r/ HTTP/1.1\r\n", HTTP, id="a carriage return for a space"),
