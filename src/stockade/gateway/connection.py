@@ -69,11 +69,11 @@ class Connection:
             idle=services.limits.idle_timeout,
             half_open=services.limits.half_open_timeout,
         )
+        devbox.flows.add(self)  # At once: others of the same batch are counted, too.
 
     async def run(self) -> None:
         """Serve the connection to its end."""
         self._task = asyncio.current_task()
-        self._devbox.flows.add(self)
         orderly = False
         try:
             await self._serve()

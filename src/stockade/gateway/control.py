@@ -22,13 +22,11 @@ from typing import Any
 
 from stockade.errors import InvalidRequest, StockadeError
 from stockade.gateway.devboxes import Acknowledgement, AttachedDevbox
-from stockade.gateway.flowlog import FlowRecord
+from stockade.gateway.record_stream import RecordStream
 from stockade.gateway.services import Services
 from stockade.gateway.settings import MAX_LINE
 from stockade.names import Hostname
 from stockade.spec import PolicyPush
-
-MAX_BUFFERED = 16 << 20
 
 _log = logging.getLogger(__name__)
 
@@ -143,24 +141,14 @@ class ControlService:
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
         """Send flow records until the subscriber goes away."""
-        missed = 0
-
-        def send(record: FlowRecord) -> None:
-            nonlocal missed
-            if writer.transport.get_write_buffer_size() > MAX_BUFFERED:
-                missed += 1
-                return
-            if missed:
-                writer.write(_line({"missed": missed}))
-                missed = 0
-            writer.write(record.to_json().encode("ascii") + b"\n")
-
-        end = self._services.log.subscribe(send)
+        records = RecordStream(writer)
+        end = self._services.log.subscribe(records.add)
         try:
             # The one thing a subscriber says: a line to be answered once all is
             # written.
             while line := await reader.readline():
                 self._services.log.flush_questions()
+                records.flush()
                 writer.write(_line({"flushed": json.loads(line).get("id")}))
                 await writer.drain()
         finally:

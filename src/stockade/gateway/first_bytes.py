@@ -45,8 +45,7 @@ async def read_first_bytes(
     deadline = None if patient else loop.time() + limits.first_byte_timeout
     for _ in range(limits.sniff_pieces):
         try:
-            async with asyncio.timeout_at(deadline):
-                chunk = await loop.sock_recv(client, _READ)
+            chunk = await _receive(client, deadline)
         except TimeoutError:
             return FirstBytes(data, expired=True)
         if not chunk:
@@ -63,6 +62,15 @@ async def read_first_bytes(
         if len(data) > MAX_SNIFF:
             break
     return FirstBytes(data, problem=WireError("too long to be read without doubt"))
+
+
+async def _receive(client: socket.socket, deadline: float | None) -> bytes:
+    """What the client sent. It is often there already, and no turn of the loop is due."""
+    try:
+        return client.recv(_READ)
+    except BlockingIOError:
+        async with asyncio.timeout_at(deadline):
+            return await asyncio.get_running_loop().sock_recv(client, _READ)
 
 
 def _at_end(data: bytes) -> FirstBytes:

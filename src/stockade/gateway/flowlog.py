@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, fields, replace
 from enum import StrEnum
+from operator import attrgetter
 
 from stockade.policy.decide import Decision, Reason, Verdict
 
@@ -63,7 +64,13 @@ class FlowRecord:
 
     def to_json(self) -> str:
         """One line of JSON, ASCII only: no name can break the line or forge a record."""
-        return json.dumps(asdict(self), ensure_ascii=True, separators=(",", ":"))
+        values = zip(_FIELDS, _values(self), strict=True)
+        return json.dumps(dict(values), ensure_ascii=True, separators=(",", ":"))
+
+
+# `dataclasses.asdict` copies every value deeply, which takes a tenth of a millisecond.
+_FIELDS = tuple(field.name for field in fields(FlowRecord))
+_values = attrgetter(*_FIELDS)
 
 
 @dataclass(frozen=True, slots=True)

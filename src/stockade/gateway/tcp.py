@@ -29,6 +29,7 @@ class TcpService:
 
     def serve(self, listener: socket.socket) -> None:
         """Accept on *listener*, one of the gateway's transparent sockets."""
+        tune(listener)  # What it accepts has the same options from the start.
         accept_each(listener, self._accepted)
 
     def end_idle(self) -> None:
@@ -50,7 +51,6 @@ class TcpService:
         if len(devbox.flows) >= self._services.limits.flows:
             self._refuse_surplus(devbox, client, address, port)
             return
-        tune(client)
         connection = Connection(
             self._services, devbox, client, ip_address(address), port
         )

@@ -56,6 +56,8 @@ _ZONES4 = tuple(
         ("240.0.0.0/4", Zone.RESERVED),
     )
 )
+# As numbers: the question is asked several times for each connection.
+_RANGES4 = tuple((int(network[0]), int(network[-1]), zone) for network, zone in _ZONES4)
 _ZONES6 = tuple(
     (IPv6Network(text), zone)
     for text, zone in (
@@ -87,8 +89,9 @@ def zone_of(address: Address) -> Zone:
     <Zone.METADATA: 'metadata'>
     """
     if isinstance(address, IPv4Address):
-        for network, zone in _ZONES4:
-            if address in network:
+        number = int(address)
+        for first, last, zone in _RANGES4:
+            if first <= number <= last:
                 return zone
         return Zone.PUBLIC
     if address.scope_id is not None:
