@@ -83,7 +83,11 @@ def test_a_question_alone_is_told_as_one() -> None:
 
 
 def test_an_address_is_allowed_by_a_range() -> None:
-    values: dict[str, Any] = {"name": None, "reason": Reason.ADDRESS_NOT_ALLOWED, "port": 5432}
+    values: dict[str, Any] = {
+        "name": None,
+        "reason": Reason.ADDRESS_NOT_ALLOWED,
+        "port": 5432,
+    }
     assert summary(denied(**values))[1].endswith("(--allow-cidr 203.0.113.10/32@5432)")
     values["address"] = "2001:db8::1"
     assert summary(denied(**values))[1].endswith("(--allow-cidr 2001:db8::1/128@5432)")
