@@ -70,9 +70,11 @@ def mounts() -> set[str]:
     return {line.split()[4] for line in lines if str(RUN_DIR / "dbx_") in line}
 
 
-def wait_until(condition: Callable[[], bool], what: str) -> None:
+def wait_until(
+    condition: Callable[[], bool], what: str, patience: float = PATIENCE
+) -> None:
     """Wait for a condition, not for long."""
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + patience
     while not condition():
-        assert time.monotonic() < deadline, f"no {what} within {PATIENCE} s"
+        assert time.monotonic() < deadline, f"no {what} within {patience} s"
         time.sleep(0.01)
