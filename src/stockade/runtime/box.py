@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from stockade.errors import Conflict, Unavailable
-from stockade.runtime import cgroups, overlay, prepare, record, removal, syscalls
+from stockade.runtime import cgroups, prepare, record, removal, syscalls
 from stockade.runtime.console import ConsoleSocket
 from stockade.runtime.driver import Stdio
 from stockade.runtime.oci import OciDriver
@@ -149,7 +149,6 @@ class Box:
         if found is not None:
             # With the init process all others of its namespace have ended.
             removal.dismantle(self._directory, found)
-            overlay.delete(self._directory)
         else:
             removal.dispose(self._directory)
         for descriptor in (self.pidfd, self.terminal, self._lock):

@@ -119,23 +119,31 @@ def writable(directory: Path, layers: Sequence[Path]) -> Iterator[Path]:
         yield root
 
 
-def delete(place: Path) -> None:
+def delete(place: Path, last: str = "") -> None:
     """Delete *place* and all below it, but never what is mounted there.
 
     A mount that cannot be undone is `Unavailable`, and nothing is deleted: it may show a
-    directory of the host.
+    directory of the host. The entry *last* goes when all others have. Other processes
+    may be deleting the same.
     """
     if _mounts_below(place):
         unmount_all(place)
         if _mounts_below(place):
             raise Unavailable(f"{place} has mounts below it that cannot be unmounted")
-    if place.is_dir() and not place.is_symlink():
-        while place.exists():
-            # Another process may be deleting the same; then both go on.
-            with contextlib.suppress(FileNotFoundError):
-                shutil.rmtree(place)
+    while place.is_dir() and not place.is_symlink():
+        with contextlib.suppress(FileNotFoundError):
+            for entry in place.iterdir() if last else ():
+                if entry.name != last:
+                    _delete_entry(entry)
+            shutil.rmtree(place)
+    place.unlink(missing_ok=True)
+
+
+def _delete_entry(entry: Path) -> None:
+    if entry.is_dir() and not entry.is_symlink():
+        shutil.rmtree(entry)
     else:
-        place.unlink(missing_ok=True)
+        entry.unlink(missing_ok=True)
 
 
 def unmount_all(directory: Path) -> None:

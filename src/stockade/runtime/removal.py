@@ -21,6 +21,7 @@ from stockade.runtime.record import BoxRecord, load
 
 _LOCK_PATIENCE = 30.0
 _LOCK_CHECK_SECONDS = 0.01
+_FORGOTTEN_SECONDS = 60.0
 _LOCK = "lock"
 
 #: The file on a devbox's disk that names its box directory.
@@ -53,6 +54,11 @@ def sweep(run_dir: Path) -> list[Path]:
     for directory in abandoned(run_dir):
         dispose(directory)
         swept.append(directory)
+    for directory in run_dir.iterdir():
+        # Killed between the lock and the directory, at one end of a box's life.
+        with suppress(OSError):
+            if time.time() - directory.stat().st_mtime > _FORGOTTEN_SECONDS:
+                directory.rmdir()
     return swept
 
 
@@ -98,12 +104,18 @@ def dispose(directory: Path) -> None:
         if record.cgroup:
             cgroups.detect().kill(record.cgroup)
         kill_all(of_devbox(record.id_base))
-        dismantle(directory, record)
-    overlay.delete(directory)
+    dismantle(directory, record)
 
 
-def dismantle(directory: Path, record: BoxRecord) -> None:
-    """Remove what a box without processes has outside its directory."""
+def dismantle(directory: Path, record: BoxRecord | None) -> None:
+    """Remove a box without processes: what it has outside, then its directory."""
+    if record is not None:
+        _remove_outside(directory, record)
+    # The lock goes last: without it nobody would look at the rest again.
+    overlay.delete(directory, last=_LOCK)
+
+
+def _remove_outside(directory: Path, record: BoxRecord) -> None:
     driver = OciDriver(record.program, directory / "oci", cgroups=bool(record.cgroup))
     if driver.needs_delete:
         driver.delete(record.container)
