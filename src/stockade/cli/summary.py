@@ -10,6 +10,9 @@ from stockade.gateway.flowlog import FlowRecord, Kind
 from stockade.policy.decide import Reason, Verdict
 
 MAX_LINES = 40
+#: Hosts that are told apart. A devbox can make up as many names as it likes.
+MAX_HOSTS = 10_000
+OTHERS = "(other hosts)"
 
 _BY_ADDRESS = frozenset(
     (
@@ -59,7 +62,7 @@ class Summary:
         if record.verdict is Verdict.DENY:
             self._add_denied(record)
         elif record.kind is Kind.DNS:
-            if record.error and record.name:
+            if record.error and record.name and len(self._unresolved) < MAX_HOSTS:
                 self._unresolved[record.name] = record.error
         else:
             self._add_reached(record)
@@ -85,8 +88,10 @@ class Summary:
 
     def _add_denied(self, record: FlowRecord) -> None:
         is_question = record.kind is Kind.DNS
-        host = record.name or record.address or "(unreadable)"
+        host = _shown(record.name or record.address or "(unreadable)")
         key = (host, None if is_question else record.port, record.reason)
+        if key not in self._denied and len(self._denied) >= MAX_HOSTS:
+            key = (OTHERS, None, record.reason)
         entry = self._denied.setdefault(key, _Denied())
         if is_question:
             entry.asked += record.count
@@ -94,8 +99,10 @@ class Summary:
             entry.count += record.count
 
     def _add_reached(self, record: FlowRecord) -> None:
-        host = record.name or record.address or "?"
-        entry = self._reached.setdefault((host, record.port), _Reached())
+        key = (_shown(record.name or record.address or "?"), record.port)
+        if key not in self._reached and len(self._reached) >= MAX_HOSTS:
+            key = (OTHERS, None)
+        entry = self._reached.setdefault(key, _Reached())
         entry.flows += 1
         entry.up += record.bytes_up
         entry.down += record.bytes_down
@@ -115,8 +122,9 @@ class Summary:
         lines = []
         for (host, port), entry in sorted(self._reached.items(), key=str):
             errors = "; ".join(entry.errors)
+            where = f"{host}:{port}" if port is not None else host
             lines.append(
-                f"  reached  {host}:{port}  {_plural(entry.flows, 'connection')}, "
+                f"  reached  {where}  {_plural(entry.flows, 'connection')}, "
                 f"{_size(entry.up)} up, {_size(entry.down)} down"
                 + (f"  ({errors})" if errors else "")
             )
@@ -140,7 +148,7 @@ class Summary:
 
 def advice(host: str, port: int | None, reason: Reason) -> str:
     """The option that would permit a denied flow, if one would."""
-    if reason is Reason.HOSTNAME_NOT_ALLOWED:
+    if reason is Reason.HOSTNAME_NOT_ALLOWED and host != OTHERS:
         return f"  (--allow {host})"
     if reason in _BY_ADDRESS:
         try:
@@ -150,6 +158,11 @@ def advice(host: str, port: int | None, reason: Reason) -> str:
         ports = f"@{port}" if port else ""
         return f"  (--allow-cidr {address}/{address.max_prefixlen}{ports})"
     return ""
+
+
+def _shown(host: str) -> str:
+    """A host as it may be written to a terminal, which takes orders from characters."""
+    return "".join(letter if letter.isprintable() else "?" for letter in host)
 
 
 def _plural(count: int, noun: str) -> str:

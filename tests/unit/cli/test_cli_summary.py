@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from stockade.cli.summary import MAX_LINES, Summary, advice
+from stockade.cli.summary import MAX_HOSTS, MAX_LINES, OTHERS, Summary, advice
 from stockade.gateway.flowlog import FlowRecord, Kind
 from stockade.policy.decide import Reason, Verdict
 
@@ -131,3 +131,23 @@ def test_missed_records_are_told() -> None:
 )
 def test_sizes_have_three_digits(count: int, text: str) -> None:
     assert f"{text} up" in summary(record(bytes_up=count))[1]
+
+
+def test_hosts_without_number_take_no_memory_without_end() -> None:
+    made = Summary()
+    for number in range(MAX_HOSTS + 500):
+        made.add(question(denied, name=f"x{number}.test"))
+        made.add(record(name=f"x{number}.test"))
+    lines = list(made.lines())
+    assert (
+        lines[0] == f"stockade: {MAX_HOSTS + 1} hosts reached, {MAX_HOSTS + 1} denied"
+    )
+    said = f"  denied   {OTHERS}  500 times as a DNS question: hostname_not_allowed"
+    assert lines[1] == said
+    assert len(made._denied) == len(made._reached) == MAX_HOSTS + 1
+
+
+def test_no_name_gives_orders_to_the_terminal() -> None:
+    hostile = "\x1b]0;owned\x07\x9b2J\r\nstockade: all is well"
+    for line in summary(denied(name=hostile), record(name=hostile)):
+        assert line.isprintable()
