@@ -107,8 +107,7 @@ def test_without_a_gateway_nothing_passes_and_soon_there_is_another(
         lab.wait_for(lambda entry: entry.kind == "http", timeout=10, since=lab.mark())
     finally:
         process.send_signal(signal.SIGTERM)
-        process.wait(20)
-        process.stdout.close()
+        process.communicate(timeout=20)
     counted = lab.packets() - before
     assert not [key for key in counted if key.address in (X, v6(66))]
     assert {flow["reason"] for flow in read_flows(flows) if flow["address"] == X} <= {

@@ -268,27 +268,24 @@ class Connection:
 
     async def _refuse(self, judged: Judged) -> None:
         """Record a denial and tell the client in its own protocol, if it has one."""
-        self._facts = None
-        self._record.deny(judged)
-        spoken = self._relay is not None and self._relay.bytes_down
-        self._drop_upstream()
-        message = denials.message(judged, self._devbox)
-        if spoken or not message:
-            raise ConnectionRefusedError(str(judged.decision.reason))
-        await say_and_end(self._client, message)
+        relay = self._relay
+        await self._end_denied(judged, speak=relay is None or not relay.bytes_down)
 
     async def _refuse_later(self, refused: Refused) -> None:
         """End a kept-alive HTTP connection at a request that may not be forwarded."""
-        denied = Judged(Kind.HTTP, refused.decision, shown=refused.name)
         relay = self._relay
-        between = relay is not None and relay.down.is_idle
         self._record.close(relay)
+        denied = Judged(Kind.HTTP, refused.decision, shown=refused.name)
+        # In the middle of an answer, another one would only be part of it.
+        await self._end_denied(denied, speak=relay is None or relay.down.is_idle)
+
+    async def _end_denied(self, judged: Judged, *, speak: bool) -> None:
         self._facts = None
-        self._record.deny(denied)
+        self._record.deny(judged)
         self._drop_upstream()
-        if not between:
-            raise ConnectionRefusedError(str(refused.decision.reason))
-        message = denials.message(denied, self._devbox)
+        message = denials.message(judged, self._devbox)
+        if not message or not speak:
+            raise ConnectionRefusedError(str(judged.decision.reason))
         await say_and_end(self._client, message)
 
     def _close(self, *, orderly: bool) -> None:
@@ -296,9 +293,5 @@ class Connection:
         if self._relay is not None:
             self._relay.stop()
         for sock in (self._upstream, self._client):
-            if sock is None:
-                continue
-            if orderly:
-                sock.close()
-            else:
-                reset(sock)
+            if sock is not None:
+                sock.close() if orderly else reset(sock)

@@ -9,11 +9,17 @@ import json
 import socket
 import sys
 import time
+from collections.abc import Callable
 
 
 def main() -> None:
     """Do all steps, in order."""
-    done = {"tcp": tcp, "udp": udp, "resolve": resolve, "dns": dns}
+    done: dict[str, Callable[..., dict[str, object]]] = {
+        "tcp": tcp,
+        "udp": udp,
+        "resolve": resolve,
+        "dns": dns,
+    }
     results = []
     for step in json.load(sys.stdin):
         kind = step.pop("op")
