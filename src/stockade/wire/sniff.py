@@ -55,7 +55,8 @@ _REQUEST = re.compile(
 )
 # To Python, CR may stand between the parts of a request line too.
 _METHOD_ALONE = re.compile(rb"%(m)s(?:[%(s)s]|\Z)" % {b"s": _SPACE, b"m": _METHOD})
-_VERSION = b"http/"
+# Node and HAProxy take the last two as well.
+_VERSIONS = (b"http/", b"rtsp/", b" ice/")
 
 
 class Protocol(StrEnum):
@@ -187,7 +188,10 @@ def _sniff_text(data: bytes) -> Sniffed | None:
 
 def _is_request(line: bytes, end: int) -> bool:
     """Whether any server may read *line* as the first of a request. *end* ends it."""
-    if _REQUEST.match(line) or _VERSION in line.lower():
+    if _REQUEST.match(line):
+        return True
+    lowered = line.lower()
+    if any(version in lowered for version in _VERSIONS):
         return True
     return end == ord("\r") and _METHOD_ALONE.match(line) is not None
 

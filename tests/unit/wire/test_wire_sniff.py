@@ -136,6 +136,7 @@ def test_more_is_asked_for_while_it_is_not_clear(data) -> None:
         pytest.param(b"GET_PARAMETER /\r\n", HTTP, id="RTSP's own methods: the same"),
         pytest.param(b"DESCRIBE x://d RTSP/1.0\r\n", HTTP, id="RTSP: the same"),
         pytest.param(b"SOURCE / ICE/1.0\r\n", HTTP, id="ICE: the same"),
+        pytest.param(b"x x ICE/1.0\r\n", HTTP, id="HAProxy takes any method"),
         pytest.param(b"CONNECT d.test:443\r\n", HTTP, id="CONNECT without version"),
         pytest.param(b"VERSION-CONTROL /x\r\n", HTTP, id="a method of WebDAV"),
         pytest.param(b"GET\r/ HTTP/1.1\r\n", HTTP, id="a carriage return for a space"),
