@@ -39,11 +39,11 @@ class RecordBook:
     def take(self, values: dict[str, Any]) -> None:
         """Read one line of a gateway."""
         record = read_record(values)
+        self._remember(record)
         if not record.ended:
             self._open[record.id] = record
             return
         self._open.pop(record.id, None)
-        self._remember(record)
         self._on_record(record)
 
     def gateway_ended(self) -> None:

@@ -134,7 +134,10 @@ class FlowLog:
         addresses: tuple[str, ...] = (),
         error: str | None = None,
     ) -> None:
-        """Count a DNS question; `flush_questions` writes it."""
+        """Count a DNS question; `flush_questions` writes it.
+
+        One that gave addresses is announced at once.
+        """
         key = (subject, decision, name, qtype, addresses, error)
         self.count_question(key)
 
@@ -150,6 +153,8 @@ class FlowLog:
                 error=error,  # type: ignore[arg-type]
                 count=0,
             )
+            if addresses:  # At once: the next gateway has to know of this lookup.
+                self._write(replace(record, count=times, ended=False))
         self._questions[key] = replace(record, count=record.count + times)
 
     def flush_questions(self) -> None:

@@ -108,6 +108,17 @@ def test_lookups_are_remembered_for_the_next_gateway_the_latest_last(
     assert wire.book.lookups("dbx_2") == {"203.0.113.9": ["c.test"]}
 
 
+def test_a_lookup_is_remembered_before_its_record_is_complete(wire: Wire) -> None:
+    """A gateway that is killed within the second would else take it along."""
+    wire.log.question(
+        Subject("dbx_1"), ALLOWED, name="a.test", qtype="A", addresses=("203.0.113.1",)
+    )
+    assert wire.taken == []
+    assert wire.book.lookups("dbx_1") == {"203.0.113.1": ["a.test"]}
+    wire.book.gateway_ended()
+    assert [(record.name, record.count) for record in wire.taken] == [("a.test", 1)]
+
+
 def test_a_denied_question_is_no_lookup(wire: Wire) -> None:
     wire.log.question(
         Subject("dbx_1"), deny(Reason.HOSTNAME_NOT_ALLOWED), name="d.test", qtype="A"

@@ -143,9 +143,9 @@ def generous() -> QuestionLimits:
 def services(
     clock: Clock, resolver: Any, *, records: list[FlowRecord], **options: Any
 ) -> Services:
-    """Services whose records go to *records*."""
+    """Services whose completed records go to *records*."""
     log = FlowLog(wall_clock=clock, clock=clock)
-    log.subscribe(records.append)
+    log.subscribe(lambda record: records.append(record) if record.ended else None)
     return Services(
         registry=Registry(),
         resolver=resolver,

@@ -97,7 +97,7 @@ def test_equal_questions_are_one_record_with_a_count(
     for _ in range(5_000):
         log.question(BOX, DENIED, name="d.test", qtype="A")
     log.question(BOX, DENIED, name="d.test", qtype="AAAA")
-    log.question(BOX, ALLOWED, name="a.test", qtype="A", addresses=("203.0.113.10",))
+    log.question(BOX, ALLOWED, name="a.test", qtype="A")
     assert written == []
     log.flush_questions()
     assert [(r.name, r.qtype, r.count, r.port) for r in written] == [
@@ -105,9 +105,19 @@ def test_equal_questions_are_one_record_with_a_count(
         ("d.test", "AAAA", 1, 53),
         ("a.test", "A", 1, 53),
     ]
-    assert written[-1].addresses == ("203.0.113.10",)
     log.flush_questions()
     assert len(written) == 3
+
+
+def test_a_lookup_is_announced_at_once_and_counted_later(
+    log: FlowLog, written: list[FlowRecord]
+) -> None:
+    for _ in range(3):
+        log.question(BOX, ALLOWED, name="a.test", qtype="A", addresses=("203.0.113.1",))
+    assert [(r.addresses, r.ended) for r in written] == [(("203.0.113.1",), False)]
+    log.flush_questions()
+    assert [(r.count, r.ended) for r in written] == [(1, False), (3, True)]
+    assert written[0].id == written[1].id
 
 
 def test_the_log_counts_what_it_wrote(log: FlowLog) -> None:

@@ -60,12 +60,12 @@ class Server(asyncio.DatagramProtocol):
 
 @contextlib.asynccontextmanager
 async def serving(
-    monkeypatch: pytest.MonkeyPatch, reply: Reply, *, resolvers: int = 1
+    monkeypatch: pytest.MonkeyPatch, reply: Reply, *, resolvers: int = 1, port: int = 0
 ) -> AsyncIterator[tuple[Server, UplinkResolver, Clock]]:
     loop = asyncio.get_running_loop()
     server = Server(reply)
     transport, _ = await loop.create_datagram_endpoint(
-        lambda: server, local_addr=("127.0.0.1", 0)
+        lambda: server, local_addr=("127.0.0.1", port)
     )
     monkeypatch.setattr(module, "DNS_PORT", transport.get_extra_info("sockname")[1])
     uplink = FakeUplink(resolvers_=(ip_address("127.0.0.1"),) * resolvers)
@@ -310,14 +310,12 @@ def test_a_long_answer_is_asked_for_over_tcp(monkeypatch) -> None:
         writer.close()
 
     async def main() -> None:
-        async with serving(monkeypatch, truncated) as (_, resolver, _):
-            port = module.DNS_PORT
-            server = await asyncio.start_server(over_tcp, "127.0.0.1", port)
-            try:
-                found = await resolver.resolve(A, QType.A)
-            finally:
-                server.close()
+        server = await asyncio.start_server(over_tcp, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        async with serving(monkeypatch, truncated, port=port) as (_, resolver, _):
+            found = await resolver.resolve(A, QType.A)
             assert len(addresses(found)) == 59
+        server.close()
 
     run(main())
 
