@@ -14,7 +14,9 @@ from typing import Any
 from stockade.gateway.flowlog import FlowRecord, Kind
 from stockade.policy.decide import Reason, Verdict
 
-MAX_ADDRESSES = 4_096
+#: Lookups of a devbox, an address and a name each, that the next gateway is told. All of
+#: them, with names of the greatest length, fit into one line of the control protocol.
+MAX_LOOKUPS = 16_384
 
 
 def read_record(values: dict[str, Any]) -> FlowRecord:
@@ -34,7 +36,7 @@ class RecordBook:
     def __init__(self, on_record: Callable[[FlowRecord], None]) -> None:
         self._on_record = on_record
         self._open: dict[int, FlowRecord] = {}
-        self._lookups: dict[str, dict[str, dict[str, None]]] = {}
+        self._lookups: dict[str, dict[tuple[str, str], None]] = {}
 
     def take(self, values: dict[str, Any]) -> None:
         """Read one line of a gateway."""
@@ -54,8 +56,10 @@ class RecordBook:
 
     def lookups(self, devbox: str) -> dict[str, list[str]]:
         """The lookups of a devbox: by address, the names, the latest last."""
-        known = self._lookups.get(devbox, {})
-        return {address: list(names) for address, names in known.items()}
+        names: dict[str, list[str]] = {}
+        for address, name in self._lookups.get(devbox, {}):
+            names.setdefault(address, []).append(name)
+        return names
 
     def forget(self, devbox: str) -> None:
         """Drop the lookups of a devbox that is gone."""
@@ -66,9 +70,7 @@ class RecordBook:
             return
         known = self._lookups.setdefault(record.devbox, {})
         for address in record.addresses:
-            names = known.pop(address, {})
-            names.pop(record.name, None)
-            names[record.name] = None
-            known[address] = names
-            if len(known) > MAX_ADDRESSES:
+            known.pop((address, record.name), None)
+            known[address, record.name] = None
+            if len(known) > MAX_LOOKUPS:
                 del known[next(iter(known))]

@@ -10,6 +10,7 @@ import pytest
 from stockade.agent import records as module
 from stockade.agent.records import RecordBook, read_record
 from stockade.gateway.flowlog import FlowLog, FlowRecord, Kind, Subject
+from stockade.gateway.settings import MAX_LINE
 from stockade.policy.decide import Decision, Reason, Verdict, deny
 from tests.unit.gateway.fakes import Clock
 
@@ -127,8 +128,30 @@ def test_a_denied_question_is_no_lookup(wire: Wire) -> None:
     assert wire.book.lookups("dbx_1") == {}
 
 
-def test_lookups_are_bounded(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MAX_ADDRESSES", 2)
+def test_the_oldest_lookups_are_forgotten_first(
+    wire: Wire, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MAX_LOOKUPS", 2)
     for number in range(5):
         told(wire, "a.test", f"203.0.113.{number}")
     assert list(wire.book.lookups("dbx_1")) == ["203.0.113.3", "203.0.113.4"]
+
+
+def test_all_lookups_of_a_devbox_fit_into_one_line() -> None:
+    """Names without number on one address: the next gateway has to be able to start."""
+    book = RecordBook(print)
+    longest = ".".join(["x" * 63] * 3 + ["y" * 55])
+    line = {
+        **json.loads(
+            FlowRecord(
+                1, 0.0, "dbx_1", None, None, None, None, Kind.DNS, "", None, 53,
+                Verdict.ALLOW, Reason.ALLOWED_HOSTNAME, None,
+            ).to_json()
+        ),
+        "addresses": ["2001:db8:1111:2222:3333:4444:5555:6666"],
+    }  # fmt: skip
+    for number in range(module.MAX_LOOKUPS + 1_000):
+        book.take({**line, "name": f"{number:05}.{longest}"[:253]})
+    lookups = book.lookups("dbx_1")
+    assert sum(map(len, lookups.values())) == module.MAX_LOOKUPS
+    assert len(json.dumps(lookups)) < MAX_LINE * 3 // 4
