@@ -39,12 +39,18 @@ class Scene:
     async def at_client(self, count: int = 65_536) -> bytes:
         return await self._read(self.client, count)
 
-    async def _read(self, sock: socket.socket, count: int) -> bytes:
+    async def is_quiet(self) -> bool:
+        """Whether nothing more reaches the server."""
         try:
             async with asyncio.timeout(0.1):
-                return await asyncio.get_running_loop().sock_recv(sock, count)
+                await asyncio.get_running_loop().sock_recv(self.server, 1)
         except TimeoutError:
-            return b"(nothing)"
+            return True
+        return False
+
+    async def _read(self, sock: socket.socket, count: int) -> bytes:
+        async with asyncio.timeout(10):
+            return await asyncio.get_running_loop().sock_recv(sock, count)
 
 
 @contextlib.asynccontextmanager
@@ -73,7 +79,7 @@ async def refused(scene: Scene, *pieces: bytes) -> Refused:
         await asyncio.sleep(0.01)
         scene.client.send(piece)
     with pytest.raises(Refused) as caught:
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(10):
             await task
     return caught.value
 
@@ -124,7 +130,7 @@ def test_requests_are_forwarded_as_they_were_sent() -> None:
             for at in range(1, len(whole)):
                 s.client.send(whole[at : at + 1])
             s.client.shutdown(socket.SHUT_WR)
-            await asyncio.wait_for(task, 2)
+            await asyncio.wait_for(task, 10)
             got = b""
             while chunk := await s.at_server():
                 got += chunk
@@ -175,7 +181,7 @@ def test_a_later_request_is_judged_too(
             assert error.decision == deny(Reason(reason))
             assert error.name == name
             assert await s.at_server() == first
-            assert await s.at_server() == b"(nothing)"
+            assert await s.is_quiet()
 
     run(main())
 
@@ -206,7 +212,7 @@ def test_a_policy_that_changed_refuses_the_next_request() -> None:
             box.apply(push("b.test", 2))
             s.client.send(get("a.test"))
             with pytest.raises(Refused) as caught:
-                await asyncio.wait_for(task, 2)
+                await asyncio.wait_for(task, 10)
             assert caught.value.decision == deny(Reason.HOSTNAME_NOT_ALLOWED)
 
     run(main())
@@ -220,7 +226,7 @@ def test_after_an_upgrade_the_connection_is_opaque() -> None:
             assert await s.at_server() == UPGRADE
             s.server.send(ACCEPTED + b"\x81\x02hi")
             assert await s.at_client() == ACCEPTED + b"\x81\x02hi"
-            await asyncio.wait_for(task, 2)
+            await asyncio.wait_for(task, 10)
             s.client.send(b"\x81\x82\0\0\0\0ok")
             assert await s.at_server() == b"\x81\x82\0\0\0\0ok"
             s.server.send(b"more")
@@ -237,7 +243,7 @@ def test_what_came_with_the_upgrade_is_not_lost() -> None:
             task = loop.create_task(s.requests.run(UPGRADE + b"GET /x"))
             assert await s.at_server() == UPGRADE
             s.server.send(ACCEPTED)
-            await asyncio.wait_for(task, 2)
+            await asyncio.wait_for(task, 10)
             s.client.send(early)
             assert await s.at_server(6) == b"GET /x"
             assert await s.at_server() == early
@@ -257,8 +263,8 @@ def test_a_refused_upgrade_stays_parsed(status: bytes) -> None:
             assert (await s.at_client()).endswith(response)
             s.client.send(get("d.test"))
             with pytest.raises(Refused):
-                await asyncio.wait_for(task, 2)
-            assert await s.at_server() == b"(nothing)"
+                await asyncio.wait_for(task, 10)
+            assert await s.is_quiet()
 
     run(main())
 
