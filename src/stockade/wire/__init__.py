@@ -39,6 +39,9 @@ Known weaknesses, which no strictness here can mend:
 - A server that ignores the body of a request which declares one (some do for GET, or after
   refusing an `Expect: 100-continue`) reads our body as its next request.
 - Headers that only some servers obey (`X-Forwarded-Host` and its like) are not read.
+- A server that is told to take what no standard has for a request line (Apache's
+  `HttpProtocolOptions Unsafe LenientMethods`, HAProxy's `accept-invalid-http-request`)
+  reads one where others see none, say after an octet that begins no method.
 - A protocol that is neither TLS nor HTTP carries no name; the gateway dials the name it
   told the devbox this address for.
 """

@@ -36,6 +36,7 @@ _ABSOLUTE = re.compile(r"(https?)://([^/?#]*)(?:[/?].*)?", re.IGNORECASE)
 _LENGTH = re.compile(r"0|[1-9][0-9]{0,17}")
 _OPTION = re.compile(rf"(?:{_TCHAR}+)?")
 _UPGRADE = re.compile(rf"{_TCHAR}+(?:/{_TCHAR}+)?")
+_NAMES_HOSTS = re.compile(r"tls|http|h2(?!c\Z)")
 
 _READ = frozenset(
     b"host content-length transfer-encoding connection upgrade expect".split()
@@ -269,14 +270,19 @@ def _options(values: list[str]) -> set[str]:
 
 
 def _upgrade(fields: _Fields, options: set[str]) -> str | None:
-    """The protocol to change to. A choice of several would be the server's to make."""
+    """The protocol to change to. A choice of several would be the server's to make.
+
+    Nor may it be one in which the client names a host anew; but for `h2c`, which some
+    clients offer with each request and the gateway takes out.
+    """
     offers = fields.get("upgrade")
     if offers is None or "upgrade" not in options:
         return None
     offer = _only("Upgrade", offers)
-    if not _UPGRADE.fullmatch(offer):
+    protocol = offer.lower()
+    if not _UPGRADE.fullmatch(offer) or _NAMES_HOSTS.match(protocol):
         raise WireError(f"not one protocol to upgrade to: {offer[:80]!r}")
-    return offer.lower()
+    return protocol
 
 
 def _expects_continue(fields: _Fields) -> bool:

@@ -103,8 +103,11 @@ def test_an_upgrade_is_one_protocol_that_connection_asks_for(
     assert parsed(head(*fields, line=f"GET / HTTP/1.{version}")).upgrade == upgrade
 
 
-@pytest.mark.parametrize("offer", ["websocket, h2c", "", "a b", "h2c;x"])
-def test_a_choice_of_upgrades_is_an_error(offer) -> None:
+@pytest.mark.parametrize(
+    "offer",
+    ["websocket, h2c", "", "a b", "h2c;x", "TLS/1.0", "HTTP/2.0", "h2", "h2c-14"],
+)
+def test_a_choice_of_upgrades_or_of_hosts_is_an_error(offer) -> None:
     with pytest.raises(WireError):
         parse_request_head(head("Connection: upgrade", f"Upgrade: {offer}"))
 
