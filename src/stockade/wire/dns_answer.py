@@ -64,8 +64,9 @@ def parse_answer(data: bytes, *, message_id: int, name: str, qtype: int) -> Answ
         raise WireError(f"a DNS answer of {answers + authorities} records")
     at = HEADER.size + len(asked)
     try:
-        cnames, addresses, at = _read_answers(data, at, answers, qtype)
-        negative = _negative_ttl(data, at, authorities)
+        known = {HEADER.size: name.lower()}
+        cnames, addresses, at = _read_answers(data, at, answers, qtype, known)
+        negative = _negative_ttl(data, at, authorities, known)
     except (struct.error, IndexError):
         raise WireError("a DNS answer that ends too early") from None
     chain, end = _follow(cnames, addresses, name.lower(), qtype)
@@ -77,7 +78,7 @@ def parse_answer(data: bytes, *, message_id: int, name: str, qtype: int) -> Answ
 
 
 def _read_answers(
-    data: bytes, at: int, count: int, qtype: int
+    data: bytes, at: int, count: int, qtype: int, known: dict[int, str]
 ) -> tuple[_Chain, _Addresses, int]:
     """The CNAMEs and the addresses of the answer section, by owner, and its end.
 
@@ -86,7 +87,7 @@ def _read_answers(
     cnames: _Chain = {}
     addresses: _Addresses = {}
     for _ in range(count):
-        owner, at = read_name(data, at)
+        owner, at = read_name(data, at, known)
         rtype, rclass, ttl, size = RECORD.unpack_from(data, at)
         at += RECORD.size
         end = at + size
@@ -94,7 +95,7 @@ def _read_answers(
             raise WireError("a DNS record that ends too early")
         ttl = ttl if ttl <= _MAX_TTL else 0  # RFC 2181 section 8
         if rclass == IN and rtype == QType.CNAME:
-            target, stop = read_name(data, at)
+            target, stop = read_name(data, at, known)
             if stop != end:
                 raise WireError("a CNAME of another size than its name")
             cnames.setdefault(owner, Record(owner, rtype, ttl, target))
@@ -111,11 +112,11 @@ def _address(data: bytes, rtype: int) -> IPv4Address | IPv6Address:
     return IPv4Address(data) if rtype == QType.A else IPv6Address(data)
 
 
-def _negative_ttl(data: bytes, at: int, count: int) -> int:
+def _negative_ttl(data: bytes, at: int, count: int, known: dict[int, str]) -> int:
     """How long a name or type may be taken not to exist (RFC 2308 section 5)."""
     found: list[int] = []
     for _ in range(count):
-        _, at = read_name(data, at)
+        _, at = read_name(data, at, known)
         rtype, rclass, ttl, size = RECORD.unpack_from(data, at)
         at += RECORD.size + size
         if at > len(data):

@@ -42,22 +42,26 @@ def read_plain_name(data: bytes, at: int) -> tuple[str, int]:
     return b".".join(labels).lower().decode("ascii"), at + 1
 
 
-def read_name(data: bytes, at: int) -> tuple[str, int]:
+def read_name(data: bytes, at: int, known: dict[int, str]) -> tuple[str, int]:
     """Read any name at *at*, following pointers; return it and where it ends.
 
     Each pointer leads to before the place from where the name was read last, so there is
-    no loop. `IndexError` where *data* ends.
+    no loop. *known* holds the names of this message by where they begin: one that hundreds
+    of records point to is read once. `IndexError` where *data* ends.
     """
+    start, end = at, 0
+    if data[at] & _POINTER == _POINTER:
+        start, end = _target(data, at, at), at + 2
+        found = known.get(start)
+        if found is not None:
+            return found, end
     labels: list[str] = []
     total = 1
-    barrier, end = at, 0
+    at = barrier = start
     while size := data[at]:
         if size & _POINTER == _POINTER:
-            target = (size & ~_POINTER) << 8 | data[at + 1]
-            if not _HEADER <= target < barrier:
-                raise WireError("a compression pointer that does not lead back")
             end = end or at + 2
-            at = barrier = target
+            at = barrier = _target(data, at, barrier)
             continue
         if size > _MAX_LABEL:
             raise WireError("a label of an unknown kind")
@@ -67,7 +71,16 @@ def read_name(data: bytes, at: int) -> tuple[str, int]:
         if total > _MAX_NAME:
             raise WireError("a name of more than 255 octets")
         labels.append(_label_text(label))
-    return ".".join(labels).lower(), end or at + 1
+    known[start] = name = ".".join(labels).lower()
+    return name, end or at + 1
+
+
+def _target(data: bytes, at: int, barrier: int) -> int:
+    """Where the pointer at *at* leads to."""
+    target = (data[at] & ~_POINTER) << 8 | data[at + 1]
+    if not _HEADER <= target < barrier:
+        raise WireError("a compression pointer that does not lead back")
+    return target
 
 
 def encode_name(name: str) -> bytes:

@@ -20,7 +20,7 @@ from tests.unit.wire.builders import (
 )
 
 #: Enough to have found every planted fault, in a second or two for each law.
-law = settings(max_examples=200, deadline=None)
+law = settings(max_examples=150, deadline=None)
 
 Draw = Callable[[st.SearchStrategy[Any]], Any]
 ERROR = "error"

@@ -6,16 +6,18 @@ is measured. The budgets are several times what a slow machine needs.
 
 from __future__ import annotations
 
+import struct
 import time
 from collections.abc import Callable
 
 import pytest
 
 from stockade.errors import WireError
+from stockade.wire.dns import parse_answer
 from stockade.wire.http1 import MAX_FIELDS, MAX_HEAD, RequestStream, parse_request_head
 from stockade.wire.sniff import sniff
 from stockade.wire.tls import MAX_HELLO, MAX_RECORDS, parse_client_hello
-from tests.unit.wire.builders import head, message, padding, records, sni
+from tests.unit.wire.builders import head, message, padding, records, sni, vector
 
 SAMPLE = 64
 
@@ -79,3 +81,15 @@ def test_requests_in_one_segment() -> None:
     began = time.process_time()
     assert len(RequestStream().receive(head() * 1_600)) == 1_600
     assert time.process_time() - began < 0.5
+
+
+def test_a_name_that_many_records_point_to() -> None:
+    labels = [b"a"] * 126
+    asked = b"".join(vector(1, label) for label in labels) + b"\0\0\1\0\1"
+    address = b"\xc0\x0c\0\1\0\1\0\0\0\1\0\4\1\2\3\4"
+    data = struct.pack("!6H", 7, 0x8180, 1, 256, 0, 0) + asked + address * 256
+    name = b".".join(labels).decode()
+    began = time.process_time()
+    for _ in range(50):
+        parse_answer(data, message_id=7, name=name, qtype=1)
+    assert time.process_time() - began < 0.5  # read anew for each record: 0.9
