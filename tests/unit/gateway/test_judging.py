@@ -8,14 +8,13 @@ from typing import Any
 
 import pytest
 
-from stockade.errors import WireError
 from stockade.gateway.devboxes import AttachedDevbox
 from stockade.gateway.first_bytes import FirstBytes
 from stockade.gateway.flowlog import Kind
 from stockade.gateway.judging import candidates, judge, meant_by, observe
 from stockade.names import Hostname
 from stockade.policy.decide import Decision, Reason, Verdict, deny
-from stockade.wire.sniff import sniff
+from stockade.wire.sniff import Protocol, SniffError, sniff
 from tests.attacks.builders import get, hello
 from tests.unit.gateway.fakes import devbox
 
@@ -33,7 +32,7 @@ def first(data: bytes, **options: Any) -> FirstBytes:
     """First bytes as the reader of a connection gives them."""
     try:
         return FirstBytes(data, sniff(data), **options)
-    except WireError as problem:
+    except SniffError as problem:
         return FirstBytes(data, problem=problem)
 
 
@@ -214,11 +213,11 @@ def test_a_client_that_stopped_half_way_is_denied(box: AttachedDevbox) -> None:
 def test_too_much_without_an_end_is_denied_by_what_it_looks_like(
     box: AttachedDevbox,
 ) -> None:
-    problem = WireError("too long")
-    for data, reason in (
-        (b"\x16\x03", Reason.TLS_UNPARSEABLE),
-        (b"GET /", Reason.HTTP_UNPARSEABLE),
+    for data, protocol, reason in (
+        (b"\x16\x03", Protocol.TLS, Reason.TLS_UNPARSEABLE),
+        (b"GET /", Protocol.HTTP, Reason.HTTP_UNPARSEABLE),
     ):
+        problem = SniffError("too long", protocol)
         judged = judge(FirstBytes(data, problem=problem), box, PUBLIC, 80, BASE)
         assert judged.decision == deny(reason)
 
