@@ -12,6 +12,7 @@ from tests.attacks.agents import policy, running_agent
 from tests.attacks.processes import wait_until
 from tests.lab import Lab
 from tests.lab.addresses import v4
+from tests.lab.witness import matching
 
 X = v4(66)
 
@@ -145,7 +146,7 @@ def test_a_forged_source_is_dropped_and_counted(lab: Lab, default_image: None) -
         assert "2001:db8:bad" not in routes
         forge(one["pid"], two["address4"], one["address4"])
         lab.wait_for(lambda entry: entry.address == X and entry.data == b"forged")
-        assert (lab.packets() - before)["udp", X, 9999] == 1
+        assert matching(lab.packets() - before, address=X, protocol="udp") == 1
 
 
 def inside(pid: int, *command: str) -> str:

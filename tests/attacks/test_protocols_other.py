@@ -5,6 +5,7 @@ from __future__ import annotations
 from tests.attacks.inside import run_inside
 from tests.lab.addresses import v4, v6
 from tests.lab.stockade import Stockade
+from tests.lab.witness import matching
 
 X4, X6 = v4(66), v6(66)
 CONNECTED = """
@@ -97,7 +98,7 @@ def test_ipv6_is_judged_as_ipv4_is(stockade: Stockade) -> None:
     assert denied.denied(X6, 7777) & {"address_not_allowed", "no_client_data"}
     control = run_inside(stockade, CONNECTED, policy="all", arguments=X6)
     assert control.value["said"] is None
-    assert control.packets["tcp", X6, 7777]
+    assert matching(control.packets, address=X6, port=7777)
 
 
 def test_link_local_addresses_lead_nowhere(stockade: Stockade) -> None:
