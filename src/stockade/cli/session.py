@@ -32,6 +32,7 @@ from stockade.gateway.flowlog import FlowRecord
 from stockade.runtime import overlay
 from stockade.runtime.driver import Stdio
 from stockade.runtime.images import ImageStore
+from stockade.runtime.program import ProgramNotFound
 from stockade.spec import DevboxId, PolicyPush
 
 #: As of timeout(1).
@@ -74,7 +75,11 @@ def run_session(
 
         agent = HostAgent(settings, launched, take, missed)
         session = _Session(request, settings, devbox, agent, summary)
-        status = asyncio.run(session.run())
+        try:
+            status = asyncio.run(session.run())
+        except ProgramNotFound as error:
+            click.echo(f"stockade: {error}", err=True)
+            status = error.status
     if not quiet:
         for line in summary.lines():
             click.echo(line, err=True)
@@ -181,8 +186,7 @@ class _Session:
         loop = asyncio.get_running_loop()
 
         def resize() -> None:
-            rows, columns = window_size()
-            devbox.box.resize(columns, rows)
+            devbox.box.resize(*window_size())
 
         resize()
         loop.add_signal_handler(signal.SIGWINCH, resize)

@@ -26,9 +26,9 @@ def raw_terminal(fd: int) -> Iterator[None]:
 
 
 def window_size() -> tuple[int, int]:
-    """Rows and columns of the terminal."""
+    """Columns and rows of the terminal."""
     size = shutil.get_terminal_size()
-    return size.lines, size.columns
+    return size.columns, size.lines
 
 
 async def relay_terminal(master: int, stdin: int, stdout: int) -> None:

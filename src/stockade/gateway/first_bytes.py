@@ -7,14 +7,16 @@ pieces (one byte a segment is legal) and time.
 from __future__ import annotations
 
 import asyncio
+import re
 import socket
 from dataclasses import dataclass
 
 from stockade.errors import WireError
 from stockade.gateway.services import Limits
-from stockade.wire.sniff import MAX_SNIFF, Protocol, Sniffed, sniff
+from stockade.wire.sniff import MAX_SNIFF, Protocol, Sniffed, SniffError, sniff
 
 _READ = 65_536
+_REQUEST = re.compile(rb"[A-Z]{3,32}[ \t]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +29,7 @@ class FirstBytes:
 
     data: bytes
     sniffed: Sniffed | None = None
-    problem: WireError | None = None
+    problem: SniffError | None = None
     eof: bool = False
     expired: bool = False
 
@@ -55,13 +57,13 @@ async def read_first_bytes(
         data += chunk
         try:
             sniffed = sniff(data)
-        except WireError as problem:
+        except SniffError as problem:
             return FirstBytes(data, problem=problem)
         if sniffed is not None:
             return FirstBytes(data, sniffed)
         if len(data) > MAX_SNIFF:
             break
-    return FirstBytes(data, problem=WireError("too long to be read without doubt"))
+    return FirstBytes(data, problem=_doubt(data, "too long to be read without doubt"))
 
 
 async def _receive(client: socket.socket, deadline: float | None) -> bytes:
@@ -76,12 +78,19 @@ async def _receive(client: socket.socket, deadline: float | None) -> bytes:
 def _at_end(data: bytes) -> FirstBytes:
     """What it was, now that no more will come.
 
-    A text without a line end is no request to any HTTP server, and nothing else that
-    carries a name; an unfinished ClientHello or head stays in doubt.
+    A text without a line end that does not begin as a request is one to no server, and
+    nothing else that carries a name. An unfinished hello or head stays in doubt.
     """
-    if not data or (b"\n" not in data and data[0] != 0x16):
+    unfinished = b"\n" in data or data[:1] == b"\x16" or _REQUEST.match(data)
+    if not unfinished:
         return FirstBytes(data, Sniffed(Protocol.OPAQUE, None, None, None), eof=True)
-    return FirstBytes(data, problem=WireError("ended too early"), eof=True)
+    return FirstBytes(data, problem=_doubt(data, "ended too early"), eof=True)
+
+
+def _doubt(data: bytes, why: str) -> SniffError:
+    """Doubt about bytes of which `sniff` would have read more."""
+    protocol = Protocol.TLS if data[:1] == b"\x16" else Protocol.HTTP
+    return SniffError(why, protocol)
 
 
 def peek(client: socket.socket) -> Sniffed | None:

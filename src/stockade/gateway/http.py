@@ -124,7 +124,13 @@ class RequestRelay:
         has_body = event.head.framing is not Framing.NONE
         if asks is None:
             await self._relay.send(event.raw)
-        elif self._requests > 1 or asks == "h2c" or self._relay.bytes_down or has_body:
+        elif (
+            # Others, h2c and TLS among them, could carry other names out of sight.
+            asks != "websocket"
+            or self._requests > 1
+            or self._relay.bytes_down
+            or has_body
+        ):
             await self._relay.send(rewrite_without_upgrade(event.raw))
         else:
             return await self._upgrade(event.raw)

@@ -88,14 +88,10 @@ def judge(
     "nothing there".
     """
     if first.problem is not None:
-        is_tls = first.data[:1] == b"\x16"
-        if is_tls:
-            return Judged(
-                Kind.TLS, deny(Reason.TLS_UNPARSEABLE), shown=_told(devbox, address)
-            )
-        return Judged(
-            Kind.HTTP, deny(Reason.HTTP_UNPARSEABLE), shown=_told(devbox, address)
-        )
+        told = _told(devbox, address)
+        if first.problem.protocol is Protocol.TLS:
+            return Judged(Kind.TLS, deny(Reason.TLS_UNPARSEABLE), shown=told)
+        return Judged(Kind.HTTP, deny(Reason.HTTP_UNPARSEABLE), shown=told)
     if first.expired and first.data:
         shown = _told(devbox, address)
         return Judged(Kind.TCP, deny(Reason.NO_CLIENT_DATA), shown=shown)
