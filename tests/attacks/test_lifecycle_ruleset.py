@@ -35,6 +35,16 @@ TAMPERING = [
         id="everything accepted and forwarded",
     ),
     pytest.param(
+        "nft add table ip6 odd; "
+        "nft add map ip6 odd m '{ type ipv6_addr : verdict; elements = { ::1 : accept } }'; "
+        "nft add table netdev odd; "
+        "nft add set inet stockade odd '{ type ipv4_addr; flags interval, timeout; "
+        "elements = { 10.0.0.0/8 timeout 1h } }'; "
+        "nft add element inet stockade sources4 '{ sb7 . 203.0.113.10 }'; "
+        "nft add counter inet stockade odd",
+        id="tables, maps and elements that are not ours",
+    ),
+    pytest.param(
         "ip rule del fwmark 1; ip -6 rule del fwmark 1; ip route flush table 100",
         id="no way to the sockets",
     ),
