@@ -36,7 +36,8 @@ TAMPERING = [
     ),
     pytest.param(
         "nft add table ip6 odd; "
-        "nft add map ip6 odd m '{ type ipv6_addr : verdict; elements = { ::1 : accept } }'; "
+        "nft add map ip6 odd odd '{ type ipv6_addr : verdict; "
+        "elements = { ::1 : accept } }'; "
         "nft add table netdev odd; "
         "nft add set inet stockade odd '{ type ipv4_addr; flags interval, timeout; "
         "elements = { 10.0.0.0/8 timeout 1h } }'; "

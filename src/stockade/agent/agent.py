@@ -215,16 +215,19 @@ class HostAgent:
         """
         while True:
             await asyncio.sleep(VERIFY_SECONDS)
-            problems = await asyncio.to_thread(self._network.verify)
-            if not problems:
-                continue
-            _log.warning("the gateway's network was changed: %s", problems[0])
             try:
-                await asyncio.to_thread(self._network.repair)
-            except EnforcementError as error:
+                await asyncio.to_thread(self._prove_network)
+            except Exception as error:  # noqa: BLE001 - whatever it is, nothing is proven
                 _log.error("%s; all devboxes are ended", error)
                 for devbox in tuple(self._devboxes.values()):
                     devbox.signal(signal.SIGKILL)
+
+    def _prove_network(self) -> None:
+        """Read the network back and repair it. Raises when it is not what it has to be."""
+        problems = self._network.verify()
+        if problems:
+            _log.warning("the gateway's network was changed: %s", problems[0])
+            self._network.repair()
 
 
 def _check_in_force(in_force: InForce, push: PolicyPush) -> None:
