@@ -7,7 +7,7 @@ from dataclasses import replace
 from ipaddress import ip_address, ip_network
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stockade.names import Hostname, HostPattern
@@ -15,6 +15,9 @@ from stockade.policy.decide import CompiledPolicy, Flow, Reason, Verdict, decide
 from stockade.policy.guardrails import Address, Guardrails, embedded_in
 from stockade.policy.model import AllowedCidr, NetworkPolicy, PortRule, Transport
 from tests.property import policies as drawn
+
+# Policies are slow to draw; the test of every change has to be quick.
+BRIEF = settings(max_examples=50)
 
 # The naive model: lists, loops and texts, and the standard library's own knowledge.
 METADATA = (
@@ -87,6 +90,7 @@ def naive(policy: NetworkPolicy, operator: Guardrails, flow: Flow) -> bool:
     return any(text in texts for text in [".".join(labels), *above] if labels)
 
 
+@BRIEF
 @given(drawn.policies(), drawn.guardrails(), drawn.flows())
 def test_the_decision_agrees_with_the_naive_model(
     policy: NetworkPolicy, operator: Guardrails, flow: Flow
@@ -95,6 +99,7 @@ def test_the_decision_agrees_with_the_naive_model(
     assert decision.allowed == naive(policy, operator, flow)
 
 
+@BRIEF
 @given(drawn.policies(), drawn.guardrails(), drawn.flows())
 def test_an_allowance_names_its_rule_and_a_denial_names_none(
     policy: NetworkPolicy, operator: Guardrails, flow: Flow
@@ -111,6 +116,7 @@ def test_an_allowance_names_its_rule_and_a_denial_names_none(
         assert not decision.reason.value.startswith("allow")
 
 
+@BRIEF
 @given(
     drawn.policies(allow_all=False),
     drawn.guardrails(),
@@ -131,6 +137,7 @@ def test_adding_a_rule_never_turns_allow_into_deny(
         assert decide(CompiledPolicy(wider), operator, flow).allowed
 
 
+@BRIEF
 @given(drawn.policies(allow_all=False), drawn.guardrails(), drawn.flows())
 def test_allow_all_denies_nothing_more_but_private_ranges(
     policy: NetworkPolicy, operator: Guardrails, flow: Flow
@@ -144,6 +151,7 @@ def test_allow_all_denies_nothing_more_but_private_ranges(
         assert after.reason is Reason.GUARDRAIL_PRIVATE
 
 
+@BRIEF
 @given(drawn.policies(), drawn.guardrails(), drawn.flows(), st.randoms())
 def test_the_order_of_host_names_and_ranges_is_irrelevant(
     policy: NetworkPolicy, operator: Guardrails, flow: Flow, chance
