@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from stockade.errors import WireError
 from stockade.wire.dns import parse_answer, parse_query, render_query
+from stockade.wire.dns_names import read_name
 from stockade.wire.http1 import (
     HeadEvent,
     RequestHead,
@@ -52,6 +53,27 @@ def test_an_answer_is_never_taken_back(parse, data, more) -> None:
 def test_only_wire_errors_leave_the_dns_parsers(data) -> None:
     outcome(parse_query, data)
     outcome(lambda d: parse_answer(d, message_id=7, name="a.test", qtype=1), data)
+
+
+@law
+@given(
+    data=st.lists(
+        st.sampled_from([b"\1a", b"\2bc", b"\0"])
+        | st.integers(12, 40).map(lambda at: bytes((0xC0, at))),
+        max_size=20,
+    ).map(lambda parts: bytes(12) + b"".join(parts))
+)
+def test_a_name_is_the_same_whatever_was_read_before(data) -> None:
+    known: dict[int, str] = {}
+    for at in range(12, len(data)):
+        assert name_at(data, at, known) == name_at(data, at, {})
+
+
+def name_at(data: bytes, at: int, known: dict[int, str]) -> object:
+    try:
+        return read_name(data, at, known)
+    except (WireError, IndexError):
+        return ERROR
 
 
 @law

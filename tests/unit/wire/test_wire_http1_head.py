@@ -196,6 +196,10 @@ def test_a_doubt_about_the_host_is_an_error(data) -> None:
         pytest.param(b"GET / HTTP/1.1\nHost: ", id="a line feed alone, at once"),
         pytest.param(b"GET / HTTP/1.1\rH", id="a carriage return alone, at once"),
         pytest.param(b"GET / HTTP/3.1\r\n", id="a wrong first line, at once"),
+        pytest.param(head("X: y\nZ: ")[:-4], id="a line feed alone in fields, at once"),
+        pytest.param(
+            b"GET /" + b"x" * 4_000 + b"\r HTTP/1.1\r\n", id="in a long first line"
+        ),
     ],
 )
 def test_a_doubt_about_the_lines_is_an_error(data) -> None:
