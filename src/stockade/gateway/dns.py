@@ -145,16 +145,14 @@ class DnsAnswerer:
             )
         for address in addresses:
             devbox.lookups.record(name, address)
-        key = (
+        count = self._services.log.question_count(
             devbox.subject,
             decision,
-            name.text,
-            qtype,
-            tuple(map(str, addresses)),
-            None,
+            name=name.text,
+            qtype=qtype,
+            addresses=tuple(map(str, addresses)),
         )
-        log = self._services.log
-        log.count_question(key)
+        count.add()
         response = render_response(
             query, rcode=resolved.answer.rcode, records=records, max_size=max_size
         )
@@ -164,7 +162,7 @@ class DnsAnswerer:
             devbox.memo[message[2:]] = Memo(
                 response[2:],
                 min(now + _MEMO_SECONDS, resolved.expires),
-                lambda: log.count_question(key),
+                count.add,
             )
         return response
 

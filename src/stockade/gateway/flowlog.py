@@ -84,6 +84,42 @@ class Subject:
     generation: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What makes two DNS questions equal."""
+
+    subject: Subject
+    decision: Decision
+    name: str
+    qtype: str
+    addresses: tuple[str, ...]
+    error: str | None
+
+
+class QuestionCount:
+    """Counts equal questions; each time it was written, it begins anew."""
+
+    __slots__ = ("_count", "_log", "_record", "asked")
+
+    def __init__(self, log: FlowLog, asked: _Asked) -> None:
+        self._log = log
+        self._count = 0
+        self._record: FlowRecord | None = None
+        self.asked = asked
+
+    def add(self) -> None:
+        """Count one question."""
+        if not self._count:
+            self._record = self._log.begin_question(self)
+        self._count += 1
+
+    def take(self) -> FlowRecord:
+        """The record of all that were counted since the last time."""
+        assert self._record is not None  # noqa: S101 - begun with the first of them
+        count, self._count = self._count, 0
+        return replace(self._record, count=count, ended=True)
+
+
 class FlowLog:
     """Makes records and hands them to subscribers."""
 
@@ -94,7 +130,7 @@ class FlowLog:
         self._clock = clock
         self._next = 0
         self._subscribers: list[Callable[[FlowRecord], None]] = []
-        self._questions: dict[tuple[object, ...], FlowRecord] = {}
+        self._questions: dict[_Asked, QuestionCount] = {}
         self.written = 0
 
     def subscribe(self, subscriber: Callable[[FlowRecord], None]) -> Callable[[], None]:
@@ -119,10 +155,9 @@ class FlowLog:
     ) -> OpenFlow:
         """Announce a flow whose verdict fell; the caller closes it."""
         record = self._record(subject, kind, decision, name, address, port)
-        flow = OpenFlow(self, record, self._clock())
         if decision.allowed:
-            self._write(replace(record, ended=False))
-        return flow
+            self.write(record)
+        return OpenFlow(self, record, self._clock())
 
     def question(
         self,
@@ -138,36 +173,51 @@ class FlowLog:
 
         One that gave addresses is announced at once.
         """
-        key = (subject, decision, name, qtype, addresses, error)
-        self.count_question(key)
+        self.question_count(
+            subject, decision, name=name, qtype=qtype, addresses=addresses, error=error
+        ).add()
 
-    def count_question(self, key: tuple[object, ...], times: int = 1) -> None:
-        """Count the question that *key* stands for (the arguments of `question`)."""
-        record = self._questions.get(key)
-        if record is None:
-            subject, decision, name, qtype, addresses, error = key
-            record = replace(
-                self._record(subject, Kind.DNS, decision, name, None, 53),  # type: ignore[arg-type]
-                qtype=qtype,  # type: ignore[arg-type]
-                addresses=addresses,  # type: ignore[arg-type]
-                error=error,  # type: ignore[arg-type]
-                count=0,
-            )
-            if addresses:  # At once: the next gateway has to know of this lookup.
-                self._write(replace(record, count=times, ended=False))
-        self._questions[key] = replace(record, count=record.count + times)
+    def question_count(
+        self,
+        subject: Subject,
+        decision: Decision,
+        *,
+        name: str,
+        qtype: str,
+        addresses: tuple[str, ...] = (),
+        error: str | None = None,
+    ) -> QuestionCount:
+        """What counts equal questions, for those who ask many."""
+        asked = _Asked(subject, decision, name, qtype, addresses, error)
+        return self._questions.get(asked) or QuestionCount(self, asked)
+
+    def begin_question(self, count: QuestionCount) -> FlowRecord:
+        """The record of the questions that *count* counts until they are written.
+
+        One that gave addresses is announced at once: the next gateway has to know of
+        the lookup.
+        """
+        asked = count.asked
+        self._questions[asked] = count
+        record = replace(
+            self._record(asked.subject, Kind.DNS, asked.decision, asked.name, None, 53),
+            qtype=asked.qtype,
+            addresses=asked.addresses,
+            error=asked.error,
+        )
+        if asked.addresses:
+            self.write(record)
+        return record
 
     def flush_questions(self) -> None:
         """Write the questions counted since the last call."""
         questions, self._questions = self._questions, {}
-        for record in questions.values():
-            self._write(record)
+        for count in questions.values():
+            self.write(count.take())
 
-    def close(self, record: FlowRecord, started: float) -> None:
-        """Write the last form of a record."""
-        self._write(
-            replace(record, duration=round(self._clock() - started, 6), ended=True)
-        )
+    def duration(self, started: float) -> float:
+        """Seconds since *started*."""
+        return round(self._clock() - started, 6)
 
     def _record(
         self,
@@ -194,9 +244,11 @@ class FlowLog:
             verdict=decision.verdict,
             reason=decision.reason,
             rule=decision.rule,
+            ended=False,
         )
 
-    def _write(self, record: FlowRecord) -> None:
+    def write(self, record: FlowRecord) -> None:
+        """Hand a record to the subscribers."""
         self.written += 1
         for subscriber in tuple(self._subscribers):
             subscriber(record)
@@ -231,11 +283,20 @@ class OpenFlow:
         if self._closed:
             return
         self._closed = True
-        record = replace(
-            self.record, bytes_up=bytes_up, bytes_down=bytes_down, error=error
-        )
+        decision = (self.record.verdict, self.record.reason, self.record.rule)
         if cut is not None:
-            record = replace(
-                record, verdict=cut.verdict, reason=cut.reason, rule=cut.rule
+            decision = (cut.verdict, cut.reason, cut.rule)
+        verdict, reason, rule = decision
+        self._log.write(
+            replace(
+                self.record,
+                verdict=verdict,
+                reason=reason,
+                rule=rule,
+                bytes_up=bytes_up,
+                bytes_down=bytes_down,
+                error=error,
+                duration=self._log.duration(self._started),
+                ended=True,
             )
-        self._log.close(record, self._started)
+        )
