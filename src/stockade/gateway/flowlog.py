@@ -157,7 +157,7 @@ class FlowLog:
         record = self._record(subject, kind, decision, name, address, port)
         if decision.allowed:
             self.write(record)
-        return OpenFlow(self, record, self._clock())
+        return OpenFlow(self, record, self._clock)
 
     def question(
         self,
@@ -215,10 +215,6 @@ class FlowLog:
         for count in questions.values():
             self.write(count.take())
 
-    def duration(self, started: float) -> float:
-        """Seconds since *started*."""
-        return round(self._clock() - started, 6)
-
     def _record(
         self,
         subject: Subject,
@@ -257,9 +253,12 @@ class FlowLog:
 class OpenFlow:
     """A flow that has its verdict and goes on."""
 
-    def __init__(self, log: FlowLog, record: FlowRecord, started: float) -> None:
+    def __init__(
+        self, log: FlowLog, record: FlowRecord, clock: Callable[[], float]
+    ) -> None:
         self._log = log
-        self._started = started
+        self._clock = clock
+        self._started = clock()
         self._closed = False
         self.record = record
 
@@ -296,7 +295,7 @@ class OpenFlow:
                 bytes_up=bytes_up,
                 bytes_down=bytes_down,
                 error=error,
-                duration=self._log.duration(self._started),
+                duration=round(self._clock() - self._started, 6),
                 ended=True,
             )
         )
