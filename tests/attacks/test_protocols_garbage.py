@@ -15,7 +15,7 @@ from tests.lab.addresses import v4
 from tests.lab.stockade import Stockade
 
 A, D, X = v4(10), v4(13), v4(66)
-COUNT = int(os.environ.get("STOCKADE_TEST_GARBAGE", "600"))
+COUNT = int(os.environ.get("TEST_MESSAGES", "600"))
 
 SEND = """
 import select
