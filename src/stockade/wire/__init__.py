@@ -8,7 +8,8 @@ Every parser here keeps the same contract:
 - its answer does not depend on how the bytes were split into reads, and once there is an
   answer, more bytes do not change it.
 
-`RequestStream` is the one exception: it holds the state of a connection.
+`RequestStream` is the one exception: it holds the state of a connection, with a
+`HeadScan` that knows how much of a head was seen.
 
 What the bytes of a new connection go through::
 

@@ -62,7 +62,8 @@ def parse_query(data: bytes) -> Query:
     """Read a whole message as one question. Raises `DnsQueryError`.
 
     One question, of class IN, and nothing else but an OPT record, whose options are
-    ignored. This is the fast path of every lookup, hence no `Cursor`.
+    ignored (RFC 1035 section 4.1, RFC 6891 section 6.1). Limits: a name of 255 octets, one
+    more record. This is the fast path of every lookup, hence no `Cursor`.
     """
     if len(data) < HEADER.size:
         raise DnsQueryError("a DNS message of less than 12 octets", None)

@@ -45,6 +45,7 @@ def parse_answer(data: bytes, *, message_id: int, name: str, qtype: int) -> Answ
 
     `UnrelatedMessage` unless id and question are the same, the name in the same case:
     whoever forges an answer has to guess all that. The additional section is not read.
+    Limits: `MAX_RECORDS` records, of which `MAX_CHAIN` CNAMEs and `MAX_ADDRESSES` count.
     """
     if len(data) < HEADER.size:
         raise UnrelatedMessage("a DNS message of less than 12 octets")

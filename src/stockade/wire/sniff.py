@@ -98,6 +98,9 @@ def sniff(data: bytes) -> Sniffed | None:
     3. an octet that no request line begins with: opaque
     4. a first line that a server may read as a request line: HTTP
     5. any other first line: opaque
+
+    Limits: `MAX_HEAD` octets of text, 1 KiB of white space before it; else those of the
+    parsers.
     """
     if not data:
         return None

@@ -57,6 +57,7 @@ def access_denied_alert() -> bytes:
 def parse_client_hello(data: bytes) -> ClientHello | None:
     """Read a ClientHello that may span records; None while it is not complete.
 
+    RFC 8446 sections 4.1.2 and 5.1. Limits: `MAX_HELLO` octets, `MAX_RECORDS` records.
     What follows its last record is not looked at.
     """
     spans = _spans(data)
