@@ -91,6 +91,7 @@ def test_first_bytes_are_recognised(data, protocol, name) -> None:
     [
         pytest.param(b"", id="nothing"),
         pytest.param(b"\x16", id="the type of a TLS record"),
+        pytest.param(b"\x16\2\0\1\0", id="a record header of another version"),
         pytest.param(hello()[:-1], id="a ClientHello but for one octet"),
         pytest.param(b"\x80\x2e\x01", id="the start of a hello like SSL 2"),
         pytest.param(b"\x80\x2e", id="what may still become one"),
