@@ -151,21 +151,35 @@ def haproxy(lab: Lab) -> Iterator[Way]:
             " option splice-response\n timeout connect 5s\n timeout client 60s\n"
             f" timeout server 60s\n{proxies}"
         )
-        with _serving(lab, ["haproxy", "-db", "-f", str(config)]):
+        process = lab.popen_host(
+            ["haproxy", "-db", "-f", str(config)],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        with _serving(process):
             yield Way("HAProxy", pid, ours, port_offset=_HAPROXY_OFFSET)
 
 
 @contextlib.contextmanager
-def dnsmasq(lab: Lab) -> Iterator[Way]:
-    """dnsmasq as the client's resolver, with the lab's as its own."""
-    with client() as pid, _link(lab, pid, 3) as ours:
+def dnsmasq(answer: str) -> Iterator[Way]:
+    """dnsmasq in a namespace beside the client's, with the answer at hand."""
+    ours, theirs = "10.99.3.1", "10.99.3.2"
+    with client() as pid, client() as server_pid:
+        server, inside = Way("", server_pid, ""), Way("dnsmasq", pid, "", resolver=ours)
+        server.run(
+            ["ip", "link", "add", "eth0", "type", "veth", "peer", "name", "eth0",
+             "netns", str(pid)]
+        )  # fmt: skip
+        for way, address in ((server, ours), (inside, theirs)):
+            way.run(["ip", "addr", "add", f"{address}/30", "dev", "eth0"])
+            way.run(["ip", "link", "set", "eth0", "up"])
         argv = [
-            "dnsmasq", "--keep-in-foreground", "--no-hosts", "--bind-interfaces",
-            f"--listen-address={ours}", "--cache-size=10000", "--user=root",
-            "--pid-file=", "--conf-file=/dev/null", "--dns-forward-max=10000",
+            "dnsmasq", "--keep-in-foreground", "--no-hosts", "--no-resolv",
+            f"--listen-address={ours}", "--bind-interfaces", "--user=root",
+            "--pid-file=", "--conf-file=/dev/null", f"--host-record={NAME},{answer}",
         ]  # fmt: skip
-        with _serving(lab, argv):
-            yield Way("dnsmasq", pid, SERVER, resolver=ours)
+        with _serving(subprocess.Popen(server.command(argv))):
+            yield inside
 
 
 @contextlib.contextmanager
@@ -209,11 +223,10 @@ def _do(lab: Lab, argv: Sequence[str], stdin: str | None = None) -> None:
 
 
 @contextlib.contextmanager
-def _serving(lab: Lab, argv: Sequence[str]) -> Iterator[None]:
-    process = lab.popen_host(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+def _serving(process: subprocess.Popen[bytes]) -> Iterator[None]:
     time.sleep(0.5)
     if process.poll() is not None:
-        raise RuntimeError(f"{argv[0]} ended with status {process.returncode}")
+        raise RuntimeError(f"{process.args!r} ended: {process.returncode}")
     try:
         yield
     finally:

@@ -14,6 +14,7 @@ from bench.contenders import (
     ECHO_PORT,
     IPERF_PORT,
     NAME,
+    SERVER,
     Way,
     dnsmasq,
     gateway,
@@ -54,7 +55,7 @@ def run() -> Iterator[Figure]:
             stack.enter_context(kernel(lab)),
             stack.enter_context(haproxy(lab)),
         ]
-        by_address, by_name, peer_kernel, peer_haproxy = ways
+        by_address, by_name, peer_kernel, _ = ways
         for direction, options in (("download", ["-R"]), ("upload", [])):
             rates = _in_turn(ways, lambda way, o=options: _stream(way, o))  # type: ignore[misc]
             yield from _streams(direction, rates, by_address, by_name)
@@ -68,9 +69,8 @@ def run() -> Iterator[Figure]:
                 "ms more than kernel", value - base if way is not peer_kernel else None,
                 "≤ 0.5 ms" if ours else "", tuple(delays[way.name]),
             )  # fmt: skip
-        resolvers = [by_name, stack.enter_context(dnsmasq(lab))]
+        resolvers = [by_name, stack.enter_context(dnsmasq(SERVER))]
         yield from _dns(resolvers)
-        del peer_haproxy
 
 
 def _in_turn(

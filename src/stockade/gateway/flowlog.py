@@ -3,8 +3,7 @@
 A record is announced when its verdict falls and completed when the flow ends; a denied
 flow does both at once. Equal DNS questions of one devbox within a second are one record
 with a `count`, since a resolver loop asks the same thing thousands of times. Records
-leave through subscribers; what a subscriber is too slow to take is counted, never lost
-in silence.
+leave through subscribers.
 """
 
 from __future__ import annotations
@@ -115,8 +114,8 @@ class QuestionCount:
 
     def take(self) -> FlowRecord:
         """The record of all that were counted since the last time."""
-        assert self._record is not None  # noqa: S101 - begun with the first of them
         count, self._count = self._count, 0
+        assert self._record is not None  # noqa: S101 - begun with the first of them
         return replace(self._record, count=count, ended=True)
 
 

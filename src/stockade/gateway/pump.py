@@ -16,8 +16,8 @@ import socket
 import struct
 from collections.abc import Callable
 
-PIPE_BYTES = 1 << 18
-POOLED_PIPES = 64
+PIPE_BYTES = 1 << 20
+POOLED_PIPES = 32
 
 _F_SETPIPE_SZ = 1031
 _SPLICE_FLAGS = 0x01 | 0x02  # SPLICE_F_MOVE | SPLICE_F_NONBLOCK

@@ -173,7 +173,10 @@ class UplinkResolver:
                     return message, answer
                 break
         message = await _ask_by_tcp(target, family, query)
-        return message, read(message)
+        answer = read(message)
+        if answer.truncated:
+            raise WireError("an answer by TCP that is not whole")
+        return message, answer
 
 
 async def _ask_by_tcp(
