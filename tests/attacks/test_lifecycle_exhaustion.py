@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import time
+from pathlib import Path
 
 import pytest
 
 from stockade.gateway.services import Limits
 from tests.attacks.agents import Agent, policy, running_agent
-from tests.attacks.processes import wait_until
+from tests.attacks.processes import gateway_of, wait_until
 from tests.lab import Lab
+from tests.lab.stockade import Stockade
 
 #: What a neighbour waits for an answer at most, on a machine that is busy with the flood.
 PROMPT = 1.5
@@ -129,3 +132,82 @@ def test_questions_of_one_devbox_are_limited(lab: Lab, default_image: None) -> N
         most = limits.new_name_burst
         most += limits.new_names_per_second * (time.monotonic() - started)
         assert 100 < len(asked) <= most
+
+
+#: Connections of every kind and end, some of which the gateway has to end itself.
+CHURN = """
+import socket, struct, sys, time
+KINDS = [
+    ("a.test", 80, b"GET /hello HTTP/1.1\\r\\nHost: a.test\\r\\n\\r\\n"),
+    ("a.test", 80, b"GET / HTTP/1.1\\r\\nHost: d.test\\r\\n\\r\\n"),
+    ("a.test", 443, b"\\x16\\x03\\x01\\x00\\x05\\x01\\x00"),
+    ("a.test", 7000, b"BYTES 200000\\n"),
+    ("a.test", 7000, b""),
+    ("d.test", 7000, b"\\0"),
+    ("203.0.113.66", 80, b""),
+    ("refused.test", 80, b"GET / HTTP/1.1\\r\\nHost: refused.test\\r\\n\\r\\n"),
+]
+def churn(rounds):
+    for number in range(rounds):
+        for name, port, first in KINDS:
+            sock = socket.socket()
+            sock.settimeout(3)
+            try:
+                sock.connect((name, port))
+                sock.sendall(first)
+                if number % 3 == 0:
+                    sock.settimeout(0.05)
+                    sock.recv(100)
+                if number % 3 == 1:
+                    sock.setsockopt(1, 13, struct.pack("ii", 1, 0))  # SO_LINGER: reset.
+            except OSError:
+                pass
+            sock.close()
+            udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            udp.sendto(b"x", ("203.0.113.66", 9999))
+            udp.close()
+churn(3)
+print("warm", flush=True)
+sys.stdin.readline()
+churn(60)
+print("done", flush=True)
+time.sleep(60)
+"""
+
+
+def test_nothing_is_left_of_connections_that_have_ended(
+    lab: Lab, stockade: Stockade
+) -> None:
+    """Descriptors of ended connections would use up the gateway in the end.
+
+    As many as before are open after hundreds of connections of every kind and end.
+    """
+    process = stockade.popen(
+        "-q", "--", "python3", "-c", CHURN, policy="a.test refused.test",
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        assert process.stdout is not None
+        assert process.stdin is not None
+        assert process.stdout.readline() == "warm\n"
+        open_now = Path(f"/proc/{gateway_of(process.pid)}/fd")
+        before = sockets(open_now)
+        process.stdin.write("\n")
+        process.stdin.flush()
+        assert process.stdout.readline() == "done\n"
+        wait_until(lambda: sockets(open_now) <= before, "end of connections")
+    finally:
+        process.terminate()
+        _, said = process.communicate(timeout=20)
+    assert "Traceback" not in said
+
+
+def sockets(directory: Path) -> int:
+    """How many sockets a process has open."""
+    found = 0
+    for entry in directory.iterdir():
+        try:
+            found += str(entry.readlink()).startswith("socket:")
+        except OSError:
+            continue
+    return found
