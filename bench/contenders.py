@@ -18,7 +18,7 @@ from tests.lab import Lab
 #: A server of the benchmark's own stands here (`tests.lab.addresses.DIRECT4`).
 SERVER = "203.0.113.201"
 NAME = "bench.test"
-IPERF_PORT = 5201
+STREAM_PORT = 5201
 ECHO_PORT = 5202
 _HAPROXY_OFFSET = 10_000
 # What a NAT router does: every packet meets connection tracking, a filter, and its
@@ -142,7 +142,7 @@ def haproxy(lab: Lab) -> Iterator[Way]:
         proxies = "".join(
             f"listen p{port}\n bind {ours}:{port + _HAPROXY_OFFSET}\n"
             f" server s {SERVER}:{port}\n"
-            for port in (IPERF_PORT, ECHO_PORT)
+            for port in (STREAM_PORT, ECHO_PORT)
         )
         config = Path(d, "haproxy.cfg")
         config.write_text(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import re
 import sys
 import tempfile
@@ -12,9 +11,9 @@ from pathlib import Path
 
 from bench.contenders import (
     ECHO_PORT,
-    IPERF_PORT,
     NAME,
     SERVER,
+    STREAM_PORT,
     Way,
     dnsmasq,
     gateway,
@@ -56,8 +55,8 @@ def run() -> Iterator[Figure]:
             stack.enter_context(haproxy(lab)),
         ]
         by_address, by_name, peer_kernel, _ = ways
-        for direction, options in (("download", ["-R"]), ("upload", [])):
-            rates = _in_turn(ways, lambda way, o=options: _stream(way, o))  # type: ignore[misc]
+        for direction, verb in (("download", "D"), ("upload", "U")):
+            rates = _in_turn(ways, lambda way, v=verb: _stream(way, v))  # type: ignore[misc]
             yield from _streams(direction, rates, by_address, by_name)
         delays = _in_turn(ways, _connect)
         base = median(delays[peer_kernel.name])
@@ -84,13 +83,11 @@ def _in_turn(
     return samples
 
 
-def _stream(way: Way, options: list[str]) -> float:
+def _stream(way: Way, verb: str) -> float:
     """Gbit/s of one TCP stream."""
-    text = way.run(
-        ["iperf3", "-c", way.server, "-p", str(IPERF_PORT + way.port_offset), "-J",
-         "-t", str(STREAM_SECONDS), "-O", "0.3", *options]
-    )  # fmt: skip
-    return float(json.loads(text)["end"]["sum_received"]["bits_per_second"]) / 1e9
+    port = str(STREAM_PORT + way.port_offset)
+    argv = [sys.executable, "-m", "bench.stream", verb, way.server, port]
+    return float(way.run([*argv, str(STREAM_SECONDS)]))
 
 
 def _streams(

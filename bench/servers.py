@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import socket
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
 
-from bench.contenders import ECHO_PORT, IPERF_PORT, NAME, SERVER
+from bench.contenders import ECHO_PORT, NAME, SERVER, STREAM_PORT
 from tests.lab import Lab
 
 
 @contextlib.contextmanager
 def servers(lab: Lab) -> Iterator[None]:
-    """An iperf3 server, and one that answers one octet with one octet."""
+    """One that streams, and one that answers one octet with one octet."""
     lab.set_name(NAME, a=[SERVER], ttl=3600)
     processes = [
         lab.popen_inet(
-            ["iperf3", "-s", "-B", SERVER, "-p", str(IPERF_PORT)],
-            stdout=subprocess.DEVNULL,
+            [sys.executable, "-m", "bench.stream", "serve", SERVER, str(STREAM_PORT)]
         ),
         lab.popen_inet([sys.executable, "-m", "bench.servers"]),
     ]

@@ -65,7 +65,7 @@ def _podman() -> Iterator[tuple[list[str], str]]:
     with _storage() as directory:
         config = Path(directory, "containers.conf")
         config.write_text(
-            '[containers]\ndefault_ulimits = ["nofile=16384:16384"]\n'
+            '[containers]\ndefault_ulimits = ["nofile=16384:16384", "nproc=16384:16384"]\n'
             '[engine]\ncgroup_manager = "cgroupfs"\nevents_logger = "file"\n'
         )
         base = [
@@ -74,7 +74,16 @@ def _podman() -> Iterator[tuple[list[str], str]]:
         ]  # fmt: skip
         try:
             _time([*base, "import", _tiny_root(directory), "bench"])
-            argv = [*base, "run", "--rm", "--network", "none", "bench", "/bin/true"]
+            argv = [
+                *base,
+                "run",
+                "--rm",
+                "--network",
+                "none",
+                "bench",
+                "/bin/true",
+                "-V",
+            ]
             _time(argv)
         except (RuntimeError, OSError) as error:
             yield [], f"does not run here: {error}"[:120]

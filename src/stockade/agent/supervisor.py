@@ -98,6 +98,8 @@ class GatewaySupervisor:
 
     async def attach(self, attachment: Attachment) -> InForce:
         """Tell the gateway of a devbox; returns once its policy is in force."""
+        if attachment.devbox in self._attached:
+            raise EnforcementError(f"{attachment.devbox} is attached already")
         self._attached[attachment.devbox] = attachment
         try:
             return await self._persist(lambda: self._attach(attachment))
@@ -130,6 +132,9 @@ class GatewaySupervisor:
         self._book.forget(devbox)
         with contextlib.suppress(GatewayGone):
             await self._request_plain("detach", devbox=devbox)
+        # The records of its last questions came meanwhile.
+        await self.flush_records()
+        self._book.forget(devbox)
 
     async def status(self) -> dict[str, Any]:
         """What the gateway says of itself."""

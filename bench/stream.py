@@ -1,0 +1,87 @@
+"""One TCP stream whose ends cost next to nothing, so that the way between is measured.
+
+The sender hands pages of a file in memory to the kernel (`sendfile`), the receiver has what
+came thrown away without copying it (`MSG_TRUNC`, tcp(7)). A client says `D` to receive and
+`U` to send, and prints the rate that the receiver saw.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+import time
+
+BLOCK = 1 << 20
+_WARM_UP = 0.3
+
+
+def serve(host: str, port: int) -> None:
+    """Serve one client after the other."""
+    with socket.create_server((host, port), backlog=16) as listener:
+        while True:
+            sock, _ = listener.accept()
+            with sock:
+                try:
+                    asked = sock.recv(2)
+                    if asked[:1] == b"D":
+                        send(sock, time.monotonic() + 60)
+                    else:
+                        sock.send(f"{receive(sock, float('inf'))}\n".encode())
+                except OSError:
+                    continue  # The client has seen enough.
+
+
+def send(sock: socket.socket, until: float) -> None:
+    """Send until a moment, or until the receiver goes."""
+    file = os.memfd_create("bench")
+    os.write(file, os.urandom(BLOCK))
+    try:
+        while time.monotonic() < until:
+            os.sendfile(sock.fileno(), file, 0, BLOCK)
+    finally:
+        os.close(file)
+
+
+def receive(sock: socket.socket, seconds: float) -> float:
+    """Receive for a time, or to the end; the rate in Gbit/s after a warm-up."""
+    begin = start = time.monotonic()
+    count = 0
+    while (now := time.monotonic()) - begin < seconds + _WARM_UP:
+        got = len_truncated(sock)
+        if not got:
+            break
+        if now - begin < _WARM_UP:
+            start, count = now, 0
+        else:
+            count += got
+    return count * 8 / (time.monotonic() - start) / 1e9
+
+
+def len_truncated(sock: socket.socket) -> int:
+    """How many octets were there, and are gone."""
+    return sock.recv_into(_NOWHERE, BLOCK, socket.MSG_TRUNC)
+
+
+_NOWHERE = bytearray(BLOCK)
+
+
+def main() -> None:
+    """`serve HOST PORT`, or `D|U HOST PORT SECONDS`."""
+    verb, host, port = sys.argv[1], sys.argv[2], int(sys.argv[3])
+    if verb == "serve":
+        serve(host, port)
+        return
+    seconds = float(sys.argv[4])
+    with socket.create_connection((host, port)) as sock:
+        sock.sendall(f"{verb}\n".encode())
+        if verb == "D":
+            print(receive(sock, seconds))
+        else:
+            send(sock, time.monotonic() + seconds + _WARM_UP)
+            sock.shutdown(socket.SHUT_WR)
+            print(sock.makefile().readline())
+
+
+if __name__ == "__main__":
+    main()
