@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from stockade.gateway.pump import PIPE_BYTES, PipePool, Pump, reset
+from stockade.gateway.pump import PIPE_BYTES, POOLED_PIPES, PipePool, Pump, reset
 from stockade.gateway.relay import Relay
 from tests.unit.gateway.fakes import close_all, run
 
@@ -318,7 +318,7 @@ def test_the_pool_keeps_a_bounded_number_of_pipes() -> None:
     taken = [pool.take() for _ in range(100)]
     for ends in taken:
         pool.give_back(ends)
-    assert len(pool._free) == 64
+    assert len(pool._free) == POOLED_PIPES
     pool.close()
     assert descriptors() == before
 
