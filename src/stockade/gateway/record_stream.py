@@ -22,10 +22,15 @@ class RecordStream:
         self._missed = 0
 
     def add(self, record: FlowRecord) -> None:
-        """Take a record; it is written within `BATCH_SECONDS`."""
+        """Take a record; it is written within `BATCH_SECONDS`.
+
+        A lookup is written before its answer is given: the next gateway has to know it.
+        """
         if not self._waiting:
             self._loop.call_later(BATCH_SECONDS, self.flush)
         self._waiting.append(record)
+        if record.addresses and not record.ended:
+            self.flush()
 
     def flush(self) -> None:
         """Write what waits, or count it as missed when the subscriber is too slow."""
