@@ -88,6 +88,7 @@ class Lab:
         """Remove the lab; may be called twice."""
         if self._channel is not None:
             self._channel.shutdown(socket.SHUT_RDWR)
+            self._answers.close()
             self._channel.close()
             self._channel = None
         if self._server is not None:
