@@ -3,16 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import socket
 from collections.abc import Callable
 
 from stockade.gateway.pump import PipePool, Pump, end_stream
-
-# The way to a devbox is a link inside the machine, on which no rate has to be found: a
-# congestion control that paces what it sends (BBR) costs a quarter of the throughput there.
-# Reno does not, is in every kernel, and is allowed to everyone.
-_LOCAL_CONGESTION = b"reno"
 
 
 class Relay:
@@ -34,10 +28,6 @@ class Relay:
         # Bytes that passed other than through the pumps.
         self._sent = 0
         self._received = 0
-        with contextlib.suppress(OSError):  # A matter of speed alone.
-            client.setsockopt(
-                socket.IPPROTO_TCP, socket.TCP_CONGESTION, _LOCAL_CONGESTION
-            )
 
     @property
     def bytes_up(self) -> int:
