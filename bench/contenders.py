@@ -18,6 +18,7 @@ from tests.lab import Lab
 #: A server of the benchmark's own stands here (`tests.lab.addresses.DIRECT4`).
 SERVER = "203.0.113.201"
 NAME = "bench.test"
+RANGE = "203.0.113.0/24"
 STREAM_PORT = 5201
 ECHO_PORT = 5202
 _HAPROXY_OFFSET = 10_000
@@ -90,7 +91,7 @@ def client() -> Iterator[int]:
 def gateway(lab: Lab, policy: str) -> Iterator[Way]:
     """The gateway, started as `stockade run` starts it, with one devbox attached.
 
-    *policy* is "all", or a host name.
+    *policy* is "all", a host name, or a CIDR.
     """
     with client() as pid:
         holder = subprocess.Popen(
@@ -112,7 +113,7 @@ def gateway(lab: Lab, policy: str) -> Iterator[Way]:
             if not resolver:
                 raise RuntimeError("the gateway did not start")
             way = Way(f"gateway ({policy})", pid, SERVER, resolver=resolver)
-            if policy != "all":  # The lookup that an opaque protocol is judged by.
+            if policy == NAME:  # The lookup that an opaque protocol is judged by.
                 way.run(["dig", "+short", f"@{resolver}", NAME])
             yield way
         finally:
@@ -249,8 +250,12 @@ async def _hold(pid: int, policy: str) -> None:
         launched.settings, launched.gateway, lambda _: None, lambda _: None
     )
     await supervisor.start()
-    fields = {"allow_all": True} if policy == "all" else {"allowed_hostnames": [policy]}
-    push = PolicyPush("bench", 1, NetworkPolicy.from_mapping({"name": "b", **fields}))
+    rule: dict[str, object] = {"allow_all": True}
+    if policy == NAME:
+        rule = {"allowed_hostnames": [policy]}
+    elif policy != "all":
+        rule = {"allowed_cidrs": [{"cidr": policy}]}
+    push = PolicyPush("bench", 1, NetworkPolicy.from_mapping({"name": "b", **rule}))
     slot = Slot(0)
     addresses = (str(slot.devbox4), str(slot.devbox6))
     await supervisor.attach(Attachment("bench", addresses, push))

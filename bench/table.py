@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 RESULTS = Path(__file__).with_name("results")
+_CONGESTION = Path("/proc/sys/net/ipv4/tcp_congestion_control")
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +82,7 @@ def host_facts() -> dict[str, object]:
         "processors": os.cpu_count(),
         "python": platform.python_version(),
         "load": os.getloadavg(),
+        "congestion control": _CONGESTION.read_text().strip(),
     }
 
 
