@@ -145,14 +145,13 @@ class DnsAnswerer:
             )
         for address in addresses:
             devbox.lookups.record(name, address)
-        count = self._services.log.question_count(
+        count = self._services.log.question(
             devbox.subject,
             decision,
             name=name.text,
             qtype=qtype,
             addresses=tuple(map(str, addresses)),
         )
-        count.add()
         response = render_response(
             query, rcode=resolved.answer.rcode, records=records, max_size=max_size
         )

@@ -167,28 +167,15 @@ class FlowLog:
         qtype: str,
         addresses: tuple[str, ...] = (),
         error: str | None = None,
-    ) -> None:
+    ) -> QuestionCount:
         """Count a DNS question; `flush_questions` writes it.
 
-        One that gave addresses is announced at once.
+        Returns what counts further ones that are equal, for those who answer many.
         """
-        self.question_count(
-            subject, decision, name=name, qtype=qtype, addresses=addresses, error=error
-        ).add()
-
-    def question_count(
-        self,
-        subject: Subject,
-        decision: Decision,
-        *,
-        name: str,
-        qtype: str,
-        addresses: tuple[str, ...] = (),
-        error: str | None = None,
-    ) -> QuestionCount:
-        """What counts equal questions, for those who ask many."""
         asked = _Asked(subject, decision, name, qtype, addresses, error)
-        return self._questions.get(asked) or QuestionCount(self, asked)
+        count = self._questions.get(asked) or QuestionCount(self, asked)
+        count.add()
+        return count
 
     def begin_question(self, count: QuestionCount) -> FlowRecord:
         """The record of the questions that *count* counts until they are written.
