@@ -29,11 +29,11 @@ from stockade.gateway.judging import (
     judge,
     observe,
 )
-from stockade.gateway.pump import reset
 from stockade.gateway.recording import ConnectionRecord, IdleWatch
 from stockade.gateway.relay import Relay
 from stockade.gateway.resolver import ResolveError
 from stockade.gateway.services import Services
+from stockade.gateway.sides import Side
 from stockade.gateway.sinkhole import is_sinkhole
 from stockade.names import Hostname
 from stockade.policy.decide import Decision, Flow, Reason
@@ -55,12 +55,12 @@ class Connection:
     ) -> None:
         self._services = services
         self._devbox = devbox
-        self._client = client
+        self._client = Side(client, devbox.events)
         self._address = address
         self._port = port
         self._loop = asyncio.get_running_loop()
         self._task: asyncio.Task[None] | None = None
-        self._upstream: socket.socket | None = None
+        self._upstream: Side | None = None
         self._relay: Relay | None = None
         self._facts: Flow | None = None
         self._record = ConnectionRecord(services.log, devbox, address, port)
@@ -126,7 +126,9 @@ class Connection:
         names = self._devbox.lookups.names(self._address)
         self._facts = flow
         self._record.open(Judged(Kind.TCP, decision, names[0] if names else None))
-        self._upstream = await self._services.dialer.dial(self._address, self._port)
+        self._upstream = await self._services.dialer.dial(
+            self._address, self._port, self._devbox.events
+        )
         relay = self._start_relay()
         relay.start_up(self._observe)
         await relay.wait()
@@ -178,7 +180,7 @@ class Connection:
             self._upstream = upstream
             self._start_relay()
 
-    async def _dial(self, name: Hostname) -> socket.socket:
+    async def _dial(self, name: Hostname) -> Side:
         upstream, address = await dial_name(
             self._services, self._devbox, name, self._port, self._address
         )
@@ -257,7 +259,7 @@ class Connection:
             self._relay.stop()
             self._relay = None
         if self._upstream is not None:
-            reset(self._upstream)
+            self._upstream.reset()
             self._upstream = None
 
     def _start_relay(self) -> Relay:
@@ -292,6 +294,6 @@ class Connection:
         self._record.close(self._relay)
         if self._relay is not None:
             self._relay.stop()
-        for sock in (self._upstream, self._client):
-            if sock is not None:
-                sock.close() if orderly else reset(sock)
+        for side in (self._upstream, self._client):
+            if side is not None:
+                side.close() if orderly else side.reset()

@@ -107,6 +107,7 @@ class ControlService:
         ending = self._services.registry.detach(name)
         if ending is not None:
             await ending.all_flows_ended()
+            ending.events.close()
         self._services.log.flush_questions()
         return {}
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from stockade.errors import Conflict, NotFound
+from stockade.gateway.events import EventQueue
 from stockade.gateway.flowlog import Subject
 from stockade.gateway.questions import QuestionLimits
 from stockade.gateway.sinkhole import Sinkhole
@@ -85,6 +86,7 @@ class AttachedDevbox:
         self.lookups = LookupTable()
         self.sinkhole = Sinkhole()
         self.flows: set[LiveFlow] = set()
+        self.events = EventQueue()
         self._guardrails = guardrails
         self.questions = questions
         self._push: PolicyPush | None = None

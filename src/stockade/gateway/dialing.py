@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import socket
 from dataclasses import replace
 
 from stockade.gateway.devboxes import AttachedDevbox
 from stockade.gateway.resolver import ResolveError, address_qtype
 from stockade.gateway.services import Services
+from stockade.gateway.sides import Side
 from stockade.names import Hostname
 from stockade.policy.decide import Decision, Flow
 from stockade.policy.guardrails import Address, embedded_in
@@ -79,7 +79,7 @@ async def dial_name(
     name: Hostname,
     port: int,
     prefer: Address,
-) -> tuple[socket.socket, Address]:
+) -> tuple[Side, Address]:
     """Connect to where *name* points now; the client's own address if it still does.
 
     Raises `Barred`, `ResolveError`, or the `OSError` of the last attempt.
@@ -89,7 +89,7 @@ async def dial_name(
     problem: OSError | None = None
     for address in addresses[:MAX_DIALS]:
         try:
-            return await services.dialer.dial(address, port), address
+            return await services.dialer.dial(address, port, devbox.events), address
         except OSError as error:
             problem = error
     raise problem or ResolveError(f"{name} has no address")

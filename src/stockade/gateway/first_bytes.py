@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from stockade.errors import WireError
 from stockade.gateway.services import Limits
+from stockade.gateway.sides import Side
 from stockade.wire.sniff import MAX_SNIFF, Protocol, Sniffed, SniffError, sniff
 
 _READ = 65_536
@@ -35,7 +36,7 @@ class FirstBytes:
 
 
 async def read_first_bytes(
-    client: socket.socket, limits: Limits, *, patient: bool
+    client: Side, limits: Limits, *, patient: bool
 ) -> FirstBytes:
     """Read until the protocol is clear, the client ends, or the budget is spent.
 
@@ -66,13 +67,13 @@ async def read_first_bytes(
     return FirstBytes(data, problem=_doubt(data, "too long to be read without doubt"))
 
 
-async def _receive(client: socket.socket, deadline: float | None) -> bytes:
+async def _receive(client: Side, deadline: float | None) -> bytes:
     """What the client sent. It is often there already, and no turn of the loop is due."""
     try:
-        return client.recv(_READ)
+        return client.sock.recv(_READ)
     except BlockingIOError:
         async with asyncio.timeout_at(deadline):
-            return await asyncio.get_running_loop().sock_recv(client, _READ)
+            return await client.receive(_READ)
 
 
 def _at_end(data: bytes) -> FirstBytes:
@@ -93,12 +94,12 @@ def _doubt(data: bytes, why: str) -> SniffError:
     return SniffError(why, protocol)
 
 
-def peek(client: socket.socket) -> Sniffed | None:
+def peek(client: Side) -> Sniffed | None:
     """What a client that is not judged by name says first, without taking the bytes.
 
     For the record only. None when it is not clear from what has arrived.
     """
     try:
-        return sniff(client.recv(_READ, socket.MSG_PEEK))
+        return sniff(client.sock.recv(_READ, socket.MSG_PEEK))
     except (OSError, WireError):
         return None

@@ -10,12 +10,10 @@ only by counting them all.
 
 from __future__ import annotations
 
-import asyncio
-import socket
-
 from stockade.errors import HostnameError, WireError
 from stockade.gateway.devboxes import AttachedDevbox
 from stockade.gateway.relay import Relay
+from stockade.gateway.sides import Side
 from stockade.names import Hostname
 from stockade.policy.decide import Decision, Flow, Reason, deny
 from stockade.wire.http1 import (
@@ -64,8 +62,8 @@ class RequestRelay:
         devbox: AttachedDevbox,
         name: Hostname,
         port: int,
-        client: socket.socket,
-        upstream: socket.socket,
+        client: Side,
+        upstream: Side,
         relay: Relay,
     ) -> None:
         self._devbox = devbox
@@ -75,7 +73,6 @@ class RequestRelay:
         self._upstream = upstream
         self._relay = relay
         self._stream = RequestStream()
-        self._loop = asyncio.get_running_loop()
         self._requests = 0
 
     async def run(self, data: bytes) -> None:
@@ -88,7 +85,7 @@ class RequestRelay:
             upgraded = await self._forward(data)
             if upgraded:
                 return
-            data = await self._loop.sock_recv(self._client, _READ)
+            data = await self._client.receive(_READ)
             if not data:
                 self._relay.end_up()
                 return
@@ -149,7 +146,7 @@ class RequestRelay:
         await self._relay.send(head)
         response = b""
         while True:
-            chunk = await self._loop.sock_recv(self._upstream, _READ)
+            chunk = await self._upstream.receive(_READ)
             response += chunk
             status = _status(response)
             while status in _INTERIM:

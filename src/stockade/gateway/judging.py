@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from dataclasses import dataclass
 
 from stockade.errors import HostnameError
@@ -10,6 +9,7 @@ from stockade.gateway.devboxes import AttachedDevbox
 from stockade.gateway.first_bytes import FirstBytes, peek
 from stockade.gateway.flowlog import Kind
 from stockade.gateway.http import judge_head
+from stockade.gateway.sides import Side
 from stockade.names import Hostname
 from stockade.policy.decide import Decision, Flow, Reason, Verdict, deny
 from stockade.policy.guardrails import Address
@@ -139,7 +139,7 @@ def _judge_opaque(
 
 
 def observe(
-    client: socket.socket, devbox: AttachedDevbox, address: Address
+    client: Side, devbox: AttachedDevbox, address: Address
 ) -> tuple[Kind, Hostname | None, str | None]:
     """What a client that is judged by its address says first: kind, fact, and what to show.
 

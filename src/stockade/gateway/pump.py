@@ -1,45 +1,27 @@
-"""Moves bytes between two sockets without bringing them into the process.
+"""Moves bytes between the two sides of a connection.
 
-One `Pump` per direction: `splice(2)` from a socket into a pipe and from the pipe into
-the other socket. A pipe is held only while bytes are in it, so an idle connection costs
-no descriptor beyond its two sockets. Back-pressure is the pipe: while the target takes
-nothing, the source is not read.
+One `Pump` per direction. What is small is received and sent: for a few kilobytes the
+copies cost less than a pipe. A stream is moved without bringing it into the process:
+`splice(2)` from a socket into a pipe and from the pipe into the other socket. A pipe is
+held only while bytes are in it, so an idle connection costs no descriptor beyond its
+two sockets. While the target takes nothing, the source is not read.
 """
 
 from __future__ import annotations
 
-import asyncio
-import errno
 import fcntl
 import os
-import socket
-import struct
 from collections.abc import Callable
+
+from stockade.gateway.sides import Side
 
 PIPE_BYTES = 1 << 20
 POOLED_PIPES = 32
+#: What is received at once without a pipe; a source that fills it is a stream.
+SMALL = 16_384
 
 _F_SETPIPE_SZ = 1031
 _SPLICE_FLAGS = 0x01 | 0x02  # SPLICE_F_MOVE | SPLICE_F_NONBLOCK
-_RESET = struct.pack("ii", 1, 0)
-
-
-def reset(sock: socket.socket) -> None:
-    """Close *sock* so that its peer sees a reset, not an orderly end."""
-    try:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-    except OSError:
-        pass
-    sock.close()
-
-
-def end_stream(sock: socket.socket) -> None:
-    """Send no more; a peer that is gone already needs no end."""
-    try:
-        sock.shutdown(socket.SHUT_WR)
-    except OSError as error:
-        if error.errno != errno.ENOTCONN:
-            raise
 
 
 class PipePool:
@@ -88,113 +70,114 @@ class Pump:
 
     __slots__ = (
         "_before",
-        "_eof",
         "_held",
-        "_loop",
+        "_is_stream",
+        "_left",
         "_on_end",
         "_pipe",
         "_pool",
-        "_reading",
         "_running",
         "_source",
         "_target",
-        "_writing",
         "moved",
     )
 
     def __init__(
         self,
         pool: PipePool,
-        source: socket.socket,
-        target: socket.socket,
+        source: Side,
+        target: Side,
         on_end: Callable[[OSError | None], None],
         before: Callable[[], None] | None = None,
     ) -> None:
         self._before = before
-        self._loop = asyncio.get_running_loop()
         self._pool = pool
         self._source = source
         self._target = target
         self._on_end = on_end
         self._pipe: tuple[int, int] | None = None
-        self._held = 0
-        self._eof = False
-        self._reading = False
-        self._writing = False
+        self._held = 0  # octets in the pipe
+        self._left = b""  # octets received that the target had no room for
+        self._is_stream = False
         self._running = False
         self.moved = 0
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no byte is on its way."""
+        return not self._held and not self._left
 
     def start(self) -> None:
         """Begin to move bytes as they come."""
         self._running = True
-        self._watch_source()
+        self._source.on_readable(self._step)
 
     def stop(self) -> None:
         """Stop moving bytes. Safe at any time, also twice."""
-        self._running = False
-        self._unwatch()
+        if self._running:
+            self._running = False
+            self._source.on_readable(None)
+            self._target.on_writable(None)
         if self._pipe is not None:
-            if self._held:
-                self._pool.discard(self._pipe)
-            else:
-                self._pool.give_back(self._pipe)
+            self._pool.discard(self._pipe)
             self._pipe = None
-
-    def _watch_source(self) -> None:
-        if not self._reading:
-            self._loop.add_reader(self._source.fileno(), self._step)
-            self._reading = True
-
-    def _unwatch(self) -> None:
-        if self._reading:
-            self._loop.remove_reader(self._source.fileno())
-            self._reading = False
-        if self._writing:
-            self._loop.remove_writer(self._target.fileno())
-            self._writing = False
 
     def _step(self) -> None:
         """Move what can be moved now, once in and once out: other pumps want turns too."""
-        if not self._running:
-            return
         if self._before is not None:
             before, self._before = self._before, None
             before()
         try:
-            if not self._eof and self._held < PIPE_BYTES:
-                self._fill()
-            if self._held:
-                self._drain()
-            if not self._held and self._pipe is not None:
-                self._pool.give_back(self._pipe)
-                self._pipe = None
-            if self._eof and not self._held:
-                end_stream(self._target)
-                self._finish(None)
+            if self._is_stream:
+                self._step_stream()
+            else:
+                self._step_small()
+        except BlockingIOError:
+            pass  # Nothing there after all.
         except OSError as error:
             self._finish(error)
 
-    def _fill(self) -> None:
-        if self._pipe is None:
-            self._pipe = self._pool.take()
-        try:
-            count = os.splice(
-                self._source.fileno(), self._pipe[1], PIPE_BYTES, flags=_SPLICE_FLAGS
-            )
-        except BlockingIOError:
+    def _step_small(self) -> None:
+        data = self._source.sock.recv(SMALL)
+        if not data:
+            self._end()
             return
-        if count:
-            self._held += count
+        self._is_stream = len(data) == SMALL
+        try:
+            sent = self._target.sock.send(data)
+        except BlockingIOError:
+            sent = 0
+        self.moved += sent
+        if sent < len(data):
+            self._left = data[sent:]
+            self._wait_for_target()
+
+    def _step_stream(self) -> None:
+        self._pipe = self._pool.take()
+        try:
+            self._held = os.splice(
+                self._source.sock.fileno(),
+                self._pipe[1],
+                PIPE_BYTES,
+                flags=_SPLICE_FLAGS,
+            )
+        finally:
+            if not self._held:
+                self._give_back()
+        self._is_stream = self._held >= SMALL
+        if self._held:
+            self._drain()
         else:
-            self._eof = True
-            self._loop.remove_reader(self._source.fileno())
-            self._reading = False
+            self._end()
 
     def _drain(self) -> None:
         assert self._pipe is not None  # noqa: S101 - held bytes are in a pipe
         try:
             count = os.splice(
-                self._pipe[0], self._target.fileno(), self._held, flags=_SPLICE_FLAGS
+                self._pipe[0],
+                self._target.sock.fileno(),
+                self._held,
+                flags=_SPLICE_FLAGS,
             )
         except BlockingIOError:
             count = 0
@@ -202,25 +185,40 @@ class Pump:
         self.moved += count
         if self._held:
             self._wait_for_target()
-        elif self._writing:
-            self._loop.remove_writer(self._target.fileno())
-            self._writing = False
-            if not self._eof:
-                self._watch_source()
+        else:
+            self._give_back()
 
     def _wait_for_target(self) -> None:
-        if self._reading:
-            self._loop.remove_reader(self._source.fileno())
-            self._reading = False
-        if not self._writing:
-            self._loop.add_writer(self._target.fileno(), self._step)
-            self._writing = True
+        self._source.on_readable(None)
+        self._target.on_writable(self._flush)
+
+    def _flush(self) -> None:
+        """Send what the target had no room for, and read on once it is gone."""
+        try:
+            if self._held:
+                self._drain()
+            elif self._left:
+                sent = self._target.sock.send(self._left)
+                self.moved += sent
+                self._left = self._left[sent:]
+        except BlockingIOError:
+            return
+        except OSError as error:
+            self._finish(error)
+            return
+        if not self._held and not self._left:
+            self._target.on_writable(None)
+            self._source.on_readable(self._step)
+
+    def _end(self) -> None:
+        self._target.end()
+        self._finish(None)
+
+    def _give_back(self) -> None:
+        if self._pipe is not None:
+            self._pool.give_back(self._pipe)
+            self._pipe = None
 
     def _finish(self, error: OSError | None) -> None:
         self.stop()
         self._on_end(error)
-
-    @property
-    def is_idle(self) -> bool:
-        """Whether no byte is on its way."""
-        return not self._held

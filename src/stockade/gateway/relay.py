@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import Callable
 
-from stockade.gateway.pump import PipePool, Pump, end_stream
+from stockade.gateway.pump import PipePool, Pump
+from stockade.gateway.sides import Side
 
 
 class Relay:
@@ -15,9 +15,7 @@ class Relay:
     They start separately: a server may speak while the client's first bytes are judged.
     """
 
-    def __init__(
-        self, pool: PipePool, client: socket.socket, upstream: socket.socket
-    ) -> None:
+    def __init__(self, pool: PipePool, client: Side, upstream: Side) -> None:
         self._pool = pool
         self._client = client
         self._upstream = upstream
@@ -54,18 +52,18 @@ class Relay:
     async def send(self, data: bytes) -> None:
         """Send bytes of the client that were read to be judged."""
         if data:
-            await asyncio.get_running_loop().sock_sendall(self._upstream, data)
+            await self._upstream.send_all(data)
             self._sent += len(data)
 
     async def receive(self, data: bytes) -> None:
         """Send bytes of the upstream, read by the caller, to the client."""
         if data:
-            await asyncio.get_running_loop().sock_sendall(self._client, data)
+            await self._client.send_all(data)
             self._received += len(data)
 
     def end_up(self) -> None:
         """Tell the upstream that the client has ended."""
-        end_stream(self._upstream)
+        self._upstream.end()
         self.direction_ended(None)
 
     def direction_ended(self, error: OSError | None) -> None:

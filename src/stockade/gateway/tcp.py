@@ -11,8 +11,8 @@ from stockade.gateway.connection import Connection
 from stockade.gateway.devboxes import AttachedDevbox
 from stockade.gateway.flowlog import Kind
 from stockade.gateway.listening import TaskKeeper, accept_each
-from stockade.gateway.pump import reset
 from stockade.gateway.services import Services
+from stockade.gateway.sides import reset
 from stockade.gateway.upstream import tune
 from stockade.policy.decide import Reason, deny
 

@@ -12,6 +12,8 @@ import os
 import socket
 from typing import Protocol
 
+from stockade.gateway.events import EventQueue
+from stockade.gateway.sides import Side
 from stockade.policy.guardrails import Address
 
 CONNECT_TIMEOUT = 20.0
@@ -34,8 +36,8 @@ class Uplink(Protocol):
 class Dialer(Protocol):
     """Opens connections to vetted addresses."""
 
-    async def dial(self, address: Address, port: int) -> socket.socket:
-        """Connect, or raise `OSError`. The socket is non-blocking."""
+    async def dial(self, address: Address, port: int, queue: EventQueue) -> Side:
+        """Connect, or raise `OSError`. The side is watched in *queue*."""
 
 
 class TcpDialer:
@@ -44,22 +46,23 @@ class TcpDialer:
     def __init__(self, *, timeout: float = CONNECT_TIMEOUT) -> None:
         self._timeout = timeout
 
-    async def dial(self, address: Address, port: int) -> socket.socket:
+    async def dial(self, address: Address, port: int, queue: EventQueue) -> Side:
         """Connect, or raise `OSError` (`TimeoutError` after the dialer's time-out)."""
         family = socket.AF_INET if address.version == 4 else socket.AF_INET6
         sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        side = Side(sock, queue)
         try:
             tune(sock)
             status = sock.connect_ex((str(address), port))
             if status == errno.EINPROGRESS:
                 async with asyncio.timeout(self._timeout):
-                    await writable(sock)
+                    await side.writable()
                 status = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
             _raise_if(status)
         except BaseException:
-            sock.close()
+            side.close()
             raise
-        return sock
+        return side
 
 
 def _raise_if(status: int) -> None:
@@ -74,19 +77,3 @@ def tune(sock: socket.socket) -> None:
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _KEEPALIVE_IDLE)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, _KEEPALIVE_INTERVAL)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, _KEEPALIVE_PROBES)
-
-
-async def writable(sock: socket.socket) -> None:
-    """Wait until *sock* can be written to, or has failed."""
-    loop = asyncio.get_running_loop()
-    ready: asyncio.Future[None] = loop.create_future()
-
-    def wake() -> None:
-        if not ready.done():
-            ready.set_result(None)
-
-    loop.add_writer(sock.fileno(), wake)
-    try:
-        await ready
-    finally:
-        loop.remove_writer(sock.fileno())

@@ -11,10 +11,12 @@ from typing import Any, TypeVar
 import uvloop
 
 from stockade.gateway.devboxes import AttachedDevbox, Registry
+from stockade.gateway.events import EventQueue
 from stockade.gateway.flowlog import FlowLog, FlowRecord
 from stockade.gateway.questions import Bucket, QuestionLimits
 from stockade.gateway.resolver import Resolved, ResolveError
 from stockade.gateway.services import Limits, Services
+from stockade.gateway.sides import Side
 from stockade.names import Hostname
 from stockade.policy.guardrails import Address, Guardrails
 from stockade.policy.model import NetworkPolicy
@@ -155,6 +157,12 @@ def services(
         limits=options.pop("limits", Limits()),
         **options,
     )
+
+
+def side(sock: socket.socket, queue: EventQueue | None = None) -> Side:
+    """*sock* as one side of a connection."""
+    sock.setblocking(False)
+    return Side(sock, queue or EventQueue())
 
 
 def close_all(socks: Iterable[socket.socket]) -> None:

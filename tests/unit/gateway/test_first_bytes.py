@@ -12,7 +12,7 @@ from stockade.gateway.first_bytes import FirstBytes, peek, read_first_bytes
 from stockade.gateway.services import Limits
 from stockade.wire.sniff import MAX_SNIFF, Protocol
 from tests.attacks.builders import get, hello
-from tests.unit.gateway.fakes import run
+from tests.unit.gateway.fakes import run, side
 
 BRIEF = Limits(first_byte_timeout=0.05, sniff_timeout=0.1)
 FEW = Limits(sniff_pieces=50)
@@ -33,7 +33,7 @@ def read(
         with ours, client:
             ours.setblocking(False)
             task = asyncio.get_running_loop().create_task(
-                read_first_bytes(ours, limits, patient=patient)
+                read_first_bytes(side(ours), limits, patient=patient)
             )
             for piece in pieces:
                 await asyncio.sleep(gap)
@@ -120,11 +120,11 @@ def test_a_peek_takes_nothing_and_raises_nothing() -> None:
     ours, client = socket.socketpair()
     with ours, client:
         ours.setblocking(False)
-        assert peek(ours) is None
+        assert peek(side(ours)) is None
         client.sendall(get("a.test"))
-        sniffed = peek(ours)
+        sniffed = peek(side(ours))
         assert sniffed is not None
         assert sniffed.name == "a.test"
         assert ours.recv(9_999) == get("a.test")
         client.sendall(b"GET / HTTP/1.1\r\n\r\n")
-        assert peek(ours) is None
+        assert peek(side(ours)) is None

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import pytest
 
+from stockade.gateway.events import EventQueue
 from stockade.gateway.http import Refused, RequestRelay, judge_head
 from stockade.gateway.pump import PipePool
 from stockade.gateway.relay import Relay
@@ -17,7 +18,7 @@ from stockade.names import Hostname
 from stockade.policy.decide import Reason, deny
 from stockade.wire.http1 import parse_request_head
 from tests.attacks.builders import get
-from tests.unit.gateway.fakes import close_all, devbox, push, run
+from tests.unit.gateway.fakes import close_all, devbox, push, run, side
 
 BOX = devbox("a.test b.test")
 UPGRADE = get("a.test", extra="Connection: Upgrade\r\nUpgrade: websocket\r\n")
@@ -60,14 +61,17 @@ async def scene(box=BOX) -> AsyncIterator[Scene]:
     for sock in (client, ours, server, theirs):
         sock.setblocking(False)
     pool = PipePool()
-    relay = Relay(pool, ours, theirs)
+    queue = EventQueue()
+    sides = side(ours, queue), side(theirs, queue)
+    relay = Relay(pool, *sides)
     relay.down.start()
-    requests = RequestRelay(box, Hostname("a.test"), 80, ours, theirs, relay)
+    requests = RequestRelay(box, Hostname("a.test"), 80, *sides, relay)
     try:
         yield Scene(client, server, relay, requests)
     finally:
         relay.stop()
         pool.close()
+        queue.close()
         close_all((client, ours, server, theirs))
 
 

@@ -16,7 +16,7 @@ from stockade.names import Hostname
 from stockade.policy.decide import Decision, Reason, Verdict, deny
 from stockade.wire.sniff import Protocol, SniffError, sniff
 from tests.attacks.builders import get, hello
-from tests.unit.gateway.fakes import devbox
+from tests.unit.gateway.fakes import devbox, side
 
 PUBLIC = ip_address("203.0.113.10")
 BASE = deny(Reason.ADDRESS_NOT_ALLOWED)
@@ -256,7 +256,7 @@ def test_what_is_judged_by_address_is_observed(
         box.lookups.record(Hostname(known), PUBLIC)
     ours, theirs = socket.socketpair()
     theirs.send(data)
-    observed = observe(ours, box, PUBLIC)
+    observed = observe(side(ours), box, PUBLIC)
     assert observed[0] is kind
     assert observed[1] == (Hostname(fact) if fact else None)
     assert ours.recv(len(data), socket.MSG_PEEK) == data

@@ -16,9 +16,11 @@ from typing import Any
 
 import pytest
 
-from stockade.gateway.pump import PIPE_BYTES, POOLED_PIPES, PipePool, Pump, reset
+from stockade.gateway.events import EventQueue
+from stockade.gateway.pump import PIPE_BYTES, POOLED_PIPES, SMALL, PipePool, Pump
 from stockade.gateway.relay import Relay
-from tests.unit.gateway.fakes import close_all, run
+from stockade.gateway.sides import reset
+from tests.unit.gateway.fakes import close_all, run, side
 
 BIG = 50_000_000
 PATTERN = hashlib.sha256(b"relay").digest() * 2048
@@ -60,7 +62,8 @@ async def scene(
     for sock in (client, ours, server, theirs):
         sock.setblocking(False)
     pool = PipePool()
-    relay = Relay(pool, ours, theirs)
+    queue = EventQueue()
+    relay = Relay(pool, side(ours, queue), side(theirs, queue))
     relay.down.start()
     relay.start_up()
     try:
@@ -69,6 +72,7 @@ async def scene(
         relay.stop()
         taken = len(pool._free)
         pool.close()
+        queue.close()
         close_all((client, ours, server, theirs))
         assert taken <= 2
         await asyncio.sleep(0)
@@ -197,7 +201,6 @@ def test_back_pressure_reaches_the_sender() -> None:
             assert accepted - stuck < len(PATTERN)
             assert s.relay._up is not None
             assert s.relay._up._held <= PIPE_BYTES
-            assert not s.relay._up._reading
             s.client.setblocking(False)
             s.client.shutdown(socket.SHUT_WR)
             count, _ = await within(10, receive(s.server))
@@ -206,23 +209,31 @@ def test_back_pressure_reaches_the_sender() -> None:
     run(main())
 
 
-def test_an_idle_relay_holds_no_pipe() -> None:
+def test_what_is_small_takes_no_pipe_and_a_stream_one_at_a_time() -> None:
     async def main() -> None:
         async with scene() as s:
             idle = descriptors()
             loop = asyncio.get_running_loop()
             await loop.sock_sendall(s.client, b"ping")
             assert await within(5, loop.sock_recv(s.server, 9)) == b"ping"
+            assert descriptors() == idle
+            sending = asyncio.create_task(send(s.client, 4 * PIPE_BYTES))
+            await within(5, exactly(s.server, 4 * PIPE_BYTES))
+            await sending
             await asyncio.sleep(0.02)
             assert s.relay.down.is_idle
             assert len(s.pool._free) == 1
-            assert descriptors() == idle + 2
-            await loop.sock_sendall(s.server, b"pong")
-            assert await within(5, loop.sock_recv(s.client, 9)) == b"pong"
+            await loop.sock_sendall(s.server, b"pong" * SMALL)
+            await within(5, exactly(s.client, 4 * SMALL))
             await asyncio.sleep(0.02)
             assert descriptors() == idle + 2  # The same pipe again.
 
     run(main())
+
+
+async def exactly(sock: socket.socket, count: int) -> None:
+    while count:
+        count -= len(await asyncio.get_running_loop().sock_recv(sock, count))
 
 
 def test_bytes_beside_the_pumps_are_counted() -> None:
@@ -232,7 +243,7 @@ def test_bytes_beside_the_pumps_are_counted() -> None:
         for sock in (client, ours, server, theirs):
             sock.setblocking(False)
         pool = PipePool()
-        relay = Relay(pool, ours, theirs)
+        relay = Relay(pool, side(ours), side(theirs))
         await relay.send(b"GET /")
         await relay.send(b"")
         await relay.receive(b"HTTP/1.1")
@@ -259,8 +270,8 @@ def test_a_pump_calls_before_once_and_before_it_takes_a_byte() -> None:
         pool = PipePool()
         pump = Pump(
             pool,
-            source,
-            target,
+            side(source),
+            side(target),
             lambda _: None,
             lambda: peeked.append(source.recv(99, socket.MSG_PEEK)),
         )
@@ -285,7 +296,7 @@ def test_a_pump_without_pipes_fails_alone(monkeypatch: pytest.MonkeyPatch) -> No
                 raise OSError(24, "Too many open files")
 
             monkeypatch.setattr(os, "pipe2", no_pipe)
-            s.client.send(b"x")
+            s.client.send(b"x" * 2 * SMALL)
             with pytest.raises(OSError, match="Too many open files"):
                 await within(5, s.relay.wait())
 
