@@ -19,7 +19,7 @@ from stockade.gateway import denials
 from stockade.gateway.devboxes import AttachedDevbox
 from stockade.gateway.dialing import Barred, dial_name, with_host_fact
 from stockade.gateway.farewell import say_and_end
-from stockade.gateway.first_bytes import FirstBytes, read_first_bytes
+from stockade.gateway.first_bytes import FirstBytes, FirstBytesReader
 from stockade.gateway.flowlog import Kind
 from stockade.gateway.http import Refused, RequestRelay
 from stockade.gateway.judging import (
@@ -29,12 +29,14 @@ from stockade.gateway.judging import (
     judge,
     observe,
 )
+from stockade.gateway.listening import TaskKeeper
 from stockade.gateway.recording import ConnectionRecord, IdleWatch
 from stockade.gateway.relay import Relay
 from stockade.gateway.resolver import ResolveError
 from stockade.gateway.services import Services
 from stockade.gateway.sides import Side
 from stockade.gateway.sinkhole import is_sinkhole
+from stockade.gateway.upstream import keep_alive
 from stockade.names import Hostname
 from stockade.policy.decide import Decision, Flow, Reason
 from stockade.policy.guardrails import Address
@@ -58,7 +60,8 @@ class Connection:
         self._client = Side(client, devbox.events)
         self._address = address
         self._port = port
-        self._loop = asyncio.get_running_loop()
+        self._loop = devbox.events.loop
+        self._is_kept_alive = False
         self._task: asyncio.Task[None] | None = None
         self._upstream: Side | None = None
         self._relay: Relay | None = None
@@ -71,9 +74,12 @@ class Connection:
         )
         devbox.flows.add(self)  # At once: others of the same batch are counted, too.
 
+    def start(self, tasks: TaskKeeper) -> None:
+        """Serve the connection in a task of its own."""
+        self._task = tasks.start(self.run())
+
     async def run(self) -> None:
         """Serve the connection to its end."""
-        self._task = asyncio.current_task()
         orderly = False
         try:
             await self._serve()
@@ -104,6 +110,9 @@ class Connection:
 
     def end_if_idle(self, now: float) -> None:
         """End the connection when nothing has passed for longer than the limits say."""
+        if self._upstream is not None and not self._is_kept_alive:
+            self._is_kept_alive = True
+            keep_alive(self._upstream.sock)
         problem = self._idle.problem(self._relay, now)
         if problem is not None:
             self._record.error = problem
@@ -137,28 +146,33 @@ class Connection:
         """Note what the client of a connection that is not judged by name says first."""
         if self._facts is not None:
             kind, fact, name = observe(self._client, self._devbox, self._address)
-            self._facts = replace(self._facts, name=fact)
+            self._facts = self._facts._replace(name=fact)
             self._record.describe(kind, name)
 
     async def _serve_by_name(self, base: Decision) -> None:
         names = candidates(self._devbox, self._address, self._port)
-        self._record.unclear = self._judge(FirstBytes(b""), base)
-        if not names and self._port == SSH_PORT and is_sinkhole(self._address):
-            # An ssh client may wait for the server's line before it says anything.
-            await self._refuse(self._judge(FirstBytes(b""), base))
-            return
-        early = self._loop.create_task(self._dial_early(names[0])) if names else None
+        reader = FirstBytesReader(
+            self._client, self._services.limits, patient=bool(names)
+        )
+        first = reader.read_at_once()
+        early: asyncio.Task[None] | None = None
         try:
-            first = await read_first_bytes(
-                self._client, self._services.limits, patient=bool(names)
-            )
+            if first is None:
+                self._record.unclear = self._judge(FirstBytes(b""), base)
+                if names:
+                    early = self._loop.create_task(self._dial_early(names[0]))
+                elif self._port == SSH_PORT and is_sinkhole(self._address):
+                    # An ssh client may wait for the server to say something first.
+                    await self._refuse(self._record.unclear)
+                    return
+                first = await reader.read()
             judged = self._judge(first, base)
             if judged.decision.allowed:
                 await self._serve_judged(judged, first, early, names)
             else:
                 await self._refuse(judged)
         finally:
-            if early is not None:
+            if early is not None and not early.done():
                 early.cancel()
                 await asyncio.gather(early, return_exceptions=True)
 
@@ -181,16 +195,15 @@ class Connection:
             self._start_relay()
 
     async def _dial(self, name: Hostname) -> Side:
-        upstream, address = await dial_name(
+        generation = self._devbox.subject
+        upstream, facts = await dial_name(
             self._services, self._devbox, name, self._port, self._address
         )
-        facts = with_host_fact(
-            self._services, Flow(self._port, address=address, name=name)
-        )
-        decision = self._devbox.decide(facts)
-        if not decision.allowed:  # The policy changed while the connection was made.
-            upstream.close()
-            raise Barred(decision, address)
+        if self._devbox.subject is not generation:
+            decision = self._devbox.decide(facts)
+            if not decision.allowed:  # The policy changed while it was dialled.
+                upstream.close()
+                raise Barred(decision)
         self._facts = facts
         return upstream
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from stockade.gateway.devboxes import AttachedDevbox
 from stockade.gateway.resolver import ResolveError, address_qtype
 from stockade.gateway.services import Services
@@ -20,9 +18,8 @@ MAX_DIALS = 4
 class Barred(Exception):
     """Every address of an allowed name is one that may not be reached."""
 
-    def __init__(self, decision: Decision, address: Address) -> None:
+    def __init__(self, decision: Decision) -> None:
         self.decision = decision
-        self.address = address
         super().__init__(str(decision.reason))
 
 
@@ -30,24 +27,34 @@ def with_host_fact(services: Services, flow: Flow) -> Flow:
     """*flow*, knowing whether its address belongs to this machine, in whatever form."""
     if flow.address is None:
         return flow
-    forms = [form for form in (flow.address, embedded_in(flow.address)) if form]
-    own = any(
-        form.version == network.version and form in network
-        for network in services.own_networks
+    is_host = is_own(services, flow.address)
+    return Flow(flow.port, flow.transport, flow.address, flow.name, is_host)
+
+
+def is_own(services: Services, address: Address) -> bool:
+    """Whether *address* belongs to this machine or the gateway, in whatever form."""
+    inner = embedded_in(address)
+    forms = (address,) if inner is None else (address, inner)
+    return any(
+        services.uplink.is_host_address(form)
+        or any(
+            form.version == network.version and form in network
+            for network in services.own_networks
+        )
         for form in forms
     )
-    is_host = own or any(map(services.uplink.is_host_address, forms))
-    return replace(flow, is_host=is_host)
 
 
-async def vetted_addresses(
+async def vetted_flows(
     services: Services,
     devbox: AttachedDevbox,
     name: Hostname,
     flow: Flow,
     prefer: Address,
-) -> list[Address]:
+) -> list[Flow]:
     """Where *name* points now and *flow* may go, *prefer* first if it is among them.
+
+    Each is the flow to one address, with what is known of it.
 
     Addresses of *prefer*'s family are asked for first, the other family only when there
     are none. Raises `Barred` when no address may be reached, `ResolveError` when the
@@ -57,17 +64,19 @@ async def vetted_addresses(
     barred: Barred | None = None
     for qtype in (first, QType.AAAA if first is QType.A else QType.A):
         resolved = await services.resolver.resolve(name, qtype)
-        allowed: list[Address] = []
+        allowed: list[Flow] = []
         for address in resolved.answer.addresses:
-            facts = with_host_fact(services, replace(flow, address=address, name=name))
+            facts = with_host_fact(
+                services, Flow(flow.port, flow.transport, address, name)
+            )
             decision = devbox.decide(facts)
             if decision.allowed:
-                allowed.append(address)
+                allowed.append(facts)
             else:
-                barred = Barred(decision, address)
+                barred = Barred(decision)
         if allowed:
             # The sort is stable: the order of the answer is kept otherwise.
-            return sorted(allowed, key=lambda address: address != prefer)
+            return sorted(allowed, key=lambda facts: facts.address != prefer)
     if barred is not None:
         raise barred
     raise ResolveError(f"{name} has no address")
@@ -79,17 +88,22 @@ async def dial_name(
     name: Hostname,
     port: int,
     prefer: Address,
-) -> tuple[Side, Address]:
+) -> tuple[Side, Flow]:
     """Connect to where *name* points now; the client's own address if it still does.
+
+    Returns the flow that was allowed with the connection.
 
     Raises `Barred`, `ResolveError`, or the `OSError` of the last attempt.
     """
     flow = Flow(port, Transport.TCP)
-    addresses = await vetted_addresses(services, devbox, name, flow, prefer)
+    vetted = await vetted_flows(services, devbox, name, flow, prefer)
     problem: OSError | None = None
-    for address in addresses[:MAX_DIALS]:
+    for facts in vetted[:MAX_DIALS]:
+        assert facts.address is not None  # noqa: S101 - a vetted flow has one
         try:
-            return await services.dialer.dial(address, port, devbox.events), address
+            side = await services.dialer.dial(facts.address, port, devbox.events)
         except OSError as error:
             problem = error
+        else:
+            return side, facts
     raise problem or ResolveError(f"{name} has no address")

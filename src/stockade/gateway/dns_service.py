@@ -90,8 +90,8 @@ class DnsService:
     def serve_tcp(self, listener: socket.socket) -> None:
         """Answer questions over TCP (RFC 7766), several on a connection."""
 
-        def serve(client: socket.socket) -> None:
-            devbox = self._services.registry.at(client.getpeername()[0])
+        def serve(client: socket.socket, source: str) -> None:
+            devbox = self._services.registry.at(source)
             open_now = self._connections.get(devbox, 0) if devbox else 0
             if devbox is None or open_now >= _TCP_PER_DEVBOX:
                 client.close()

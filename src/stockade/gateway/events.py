@@ -29,6 +29,13 @@ class EventQueue:
         self._gone: set[int] = set()
         self._closed = False
 
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The loop whose turns these are: that of the first who asks."""
+        if self._loop is None:
+            self._loop = asyncio.get_running_loop()
+        return self._loop
+
     def watch(self, fd: int, mask: int, handler: Handler) -> None:
         """Call *handler* with the events of *fd* that are in *mask*, and errors.
 
@@ -67,8 +74,7 @@ class EventQueue:
         if self._closed:
             raise OSError(errno.ESHUTDOWN, "the devbox is detached")
         self._epoll = select.epoll()
-        self._loop = asyncio.get_running_loop()
-        self._loop.add_reader(self._epoll.fileno(), self._turn)
+        self.loop.add_reader(self._epoll.fileno(), self._turn)
         return self._epoll
 
     def _turn(self) -> None:

@@ -6,7 +6,6 @@ pieces (one byte a segment is legal) and time.
 
 from __future__ import annotations
 
-import asyncio
 import re
 import socket
 from dataclasses import dataclass
@@ -35,45 +34,69 @@ class FirstBytes:
     expired: bool = False
 
 
-async def read_first_bytes(
-    client: Side, limits: Limits, *, patient: bool
-) -> FirstBytes:
-    """Read until the protocol is clear, the client ends, or the budget is spent.
+class FirstBytesReader:
+    """Reads until the protocol is clear, the client ends, or the budget is spent.
 
     A *patient* reader waits for the first byte as long as it takes: the server may be
-    the one to speak first. Raises `OSError` when the client is gone.
+    the one to speak first.
     """
-    loop = asyncio.get_running_loop()
-    data = b""
-    deadline = None if patient else loop.time() + limits.first_byte_timeout
-    for _ in range(limits.sniff_pieces):
+
+    def __init__(self, client: Side, limits: Limits, *, patient: bool) -> None:
+        self._client = client
+        self._limits = limits
+        self._data = b""
+        self._pieces = 0
+        self._clock = client.loop.time
+        self._deadline = None if patient else self._clock() + limits.first_byte_timeout
+
+    def read_at_once(self) -> FirstBytes | None:
+        """What the client has said by now; None if more is needed.
+
+        It is often there already, and no turn of the loop is due. Raises `OSError` when
+        the client is gone.
+        """
+        while self._pieces < self._limits.sniff_pieces:
+            try:
+                chunk = self._client.sock.recv(_READ)
+            except BlockingIOError:
+                return None
+            if not chunk:
+                return _at_end(self._data)
+            first = self._add(chunk)
+            if first is not None:
+                return first
+        return self._too_long()
+
+    async def read(self) -> FirstBytes:
+        """Wait for what the client says first. Raises `OSError` when it is gone."""
+        while (first := self.read_at_once()) is None:
+            try:
+                await self._client.readable(self._seconds_left())
+            except TimeoutError:
+                return FirstBytes(self._data, expired=True)
+        return first
+
+    def _seconds_left(self) -> float | None:
+        if self._deadline is None:
+            return None
+        return max(0.0, self._deadline - self._clock())
+
+    def _add(self, chunk: bytes) -> FirstBytes | None:
+        if not self._data:
+            self._deadline = self._clock() + self._limits.sniff_timeout
+        self._pieces += 1
+        self._data += chunk
         try:
-            chunk = await _receive(client, deadline)
-        except TimeoutError:
-            return FirstBytes(data, expired=True)
-        if not chunk:
-            return _at_end(data)
-        if not data:
-            deadline = loop.time() + limits.sniff_timeout
-        data += chunk
-        try:
-            sniffed = sniff(data)
+            sniffed = sniff(self._data)
         except SniffError as problem:
-            return FirstBytes(data, problem=problem)
+            return FirstBytes(self._data, problem=problem)
         if sniffed is not None:
-            return FirstBytes(data, sniffed)
-        if len(data) > MAX_SNIFF:
-            break
-    return FirstBytes(data, problem=_doubt(data, "too long to be read without doubt"))
+            return FirstBytes(self._data, sniffed)
+        return self._too_long() if len(self._data) > MAX_SNIFF else None
 
-
-async def _receive(client: Side, deadline: float | None) -> bytes:
-    """What the client sent. It is often there already, and no turn of the loop is due."""
-    try:
-        return client.sock.recv(_READ)
-    except BlockingIOError:
-        async with asyncio.timeout_at(deadline):
-            return await client.receive(_READ)
+    def _too_long(self) -> FirstBytes:
+        problem = _doubt(self._data, "too long to be read without doubt")
+        return FirstBytes(self._data, problem=problem)
 
 
 def _at_end(data: bytes) -> FirstBytes:

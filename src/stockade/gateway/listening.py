@@ -19,13 +19,15 @@ class TaskKeeper:
     """Runs coroutines to their end; one that fails is logged and ends only itself."""
 
     def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def start(self, work: Coroutine[None, None, None]) -> None:
+    def start(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
         """Run *work* beside everything else."""
-        task = asyncio.get_running_loop().create_task(work)
+        task = self._loop.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._ended)
+        return task
 
     async def stop(self) -> None:
         """Cancel what still runs, and wait for its end."""
@@ -40,9 +42,9 @@ class TaskKeeper:
 
 
 def accept_each(
-    listener: socket.socket, serve: Callable[[socket.socket], None]
+    listener: socket.socket, serve: Callable[[socket.socket, str], None]
 ) -> None:
-    """Call *serve* with each accepted connection.
+    """Call *serve* with each accepted connection and the address it comes from.
 
     Without descriptors to spare, accepting pauses and goes on; the kernel keeps those
     who wait.
@@ -56,7 +58,7 @@ def accept_each(
     def accept() -> None:
         for _ in range(_BATCH):
             try:
-                client, _ = listener.accept()
+                client, source = listener.accept()
             except BlockingIOError:
                 return
             except OSError as error:
@@ -67,7 +69,7 @@ def accept_each(
                 return
             client.setblocking(False)
             try:
-                serve(client)
+                serve(client, source[0])
             except OSError:
                 client.close()  # Gone before it was served.
 

@@ -47,7 +47,9 @@ class Gateway:
     """All services of one gateway process."""
 
     def __init__(self, settings: GatewaySettings, uplink: Uplink) -> None:
-        clock = asyncio.get_running_loop().time
+        loop = asyncio.get_running_loop()
+        clock = loop.time
+        uplink.follow_changes(loop.add_reader)
         self._settings = settings
         self._guardrails = Guardrails.parse(settings.opened, settings.closed)
         self._sockets = {

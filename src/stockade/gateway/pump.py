@@ -62,10 +62,9 @@ class PipePool:
 class Pump:
     """One direction: bytes from *source* to *target* until the stream ends.
 
-    At the end of the stream the target's sending side is shut down and *on_end* is
-    called with None; when either socket fails, with the error. It is called once, and
-    not after `stop`. *before* is called once, when the first bytes are there and have
-    not been taken.
+    At the end of the stream *on_end* is called with None, when either socket fails with
+    the error. It is called once, and not after `stop`. *before* is called once, when the
+    first bytes are there and have not been taken.
     """
 
     __slots__ = (
@@ -140,7 +139,7 @@ class Pump:
     def _step_small(self) -> None:
         data = self._source.sock.recv(SMALL)
         if not data:
-            self._end()
+            self._finish(None)
             return
         self._is_stream = len(data) == SMALL
         try:
@@ -168,7 +167,7 @@ class Pump:
         if self._held:
             self._drain()
         else:
-            self._end()
+            self._finish(None)
 
     def _drain(self) -> None:
         assert self._pipe is not None  # noqa: S101 - held bytes are in a pipe
@@ -209,10 +208,6 @@ class Pump:
         if not self._held and not self._left:
             self._target.on_writable(None)
             self._source.on_readable(self._step)
-
-    def _end(self) -> None:
-        self._target.end()
-        self._finish(None)
 
     def _give_back(self) -> None:
         if self._pipe is not None:

@@ -18,29 +18,30 @@ class RecordStream:
     def __init__(self, writer: asyncio.StreamWriter) -> None:
         self._writer = writer
         self._loop = asyncio.get_running_loop()
-        self._waiting: list[FlowRecord] = []
+        self._waiting: dict[int, FlowRecord] = {}
         self._missed = 0
 
     def add(self, record: FlowRecord) -> None:
         """Take a record; it is written within `BATCH_SECONDS`.
 
+        A flow that ends before it was announced is written once, as one that has ended.
         A lookup is written before its answer is given: the next gateway has to know it.
         """
         if not self._waiting:
             self._loop.call_later(BATCH_SECONDS, self.flush)
-        self._waiting.append(record)
+        self._waiting[record.id] = record
         if record.addresses and not record.ended:
             self.flush()
 
     def flush(self) -> None:
         """Write what waits, or count it as missed when the subscriber is too slow."""
-        waiting, self._waiting = self._waiting, []
+        waiting, self._waiting = self._waiting, {}
         if not waiting or self._writer.is_closing():
             return
         if self._writer.transport.get_write_buffer_size() > MAX_BUFFERED:
             self._missed += len(waiting)
             return
-        lines = [record.to_json() for record in waiting]
+        lines = [record.to_json() for record in waiting.values()]
         if self._missed:
             lines.append(json.dumps({"missed": self._missed}))
             self._missed = 0

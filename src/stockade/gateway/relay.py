@@ -20,9 +20,9 @@ class Relay:
         self._client = client
         self._upstream = upstream
         self._open = 2
-        self._done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._done: asyncio.Future[None] = client.loop.create_future()
         self._up: Pump | None = None
-        self.down = Pump(pool, upstream, client, self.direction_ended)
+        self.down = Pump(pool, upstream, client, self._down_ended)
         # Bytes that passed other than through the pumps.
         self._sent = 0
         self._received = 0
@@ -45,7 +45,7 @@ class Relay:
     def start_up(self, before: Callable[[], None] | None = None) -> None:
         """Let the client's bytes pass from here on."""
         self._up = Pump(
-            self._pool, self._client, self._upstream, self.direction_ended, before
+            self._pool, self._client, self._upstream, self._up_ended, before
         )
         self._up.start()
 
@@ -63,14 +63,24 @@ class Relay:
 
     def end_up(self) -> None:
         """Tell the upstream that the client has ended."""
-        self._upstream.end()
-        self.direction_ended(None)
+        self._up_ended(None)
 
-    def direction_ended(self, error: OSError | None) -> None:
-        """Note the end of one direction; an error ends both."""
+    def _up_ended(self, error: OSError | None) -> None:
+        self._direction_ended(self._upstream, error)
+
+    def _down_ended(self, error: OSError | None) -> None:
+        self._direction_ended(self._client, error)
+
+    def _direction_ended(self, target: Side, error: OSError | None) -> None:
+        """Pass the end of one direction on; an error ends both."""
         self._open -= 1
         if self._done.done():
             return
+        if error is None:
+            try:
+                target.end()
+            except OSError as problem:
+                error = problem
         if error is not None:
             self._done.set_exception(error)
         elif not self._open:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import os
 import select
 import socket
 import struct
@@ -47,6 +48,11 @@ class Side:
         self._on_readable: Wake | None = None
         self._on_writable: Wake | None = None
 
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The loop that the side is watched by."""
+        return self._queue.loop
+
     def on_readable(self, wake: Wake | None) -> None:
         """Call *wake* whenever there is something to read, or the end; None: nobody."""
         self._on_readable = wake
@@ -59,23 +65,19 @@ class Side:
         if wake is not None and not self._mask & _OUT:
             self._renew()
 
-    async def readable(self) -> None:
-        """Wait until there is something to read, the end, or an error."""
-        ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.on_readable(lambda: None if ready.done() else ready.set_result(None))
-        try:
-            await ready
-        finally:
-            self.on_readable(None)
+    async def readable(self, seconds: float | None = None) -> None:
+        """Wait until there is something to read, the end, or an error.
 
-    async def writable(self) -> None:
-        """Wait until there is room to write, or an error."""
-        ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.on_writable(lambda: None if ready.done() else ready.set_result(None))
-        try:
-            await ready
-        finally:
-            self.on_writable(None)
+        Raises `TimeoutError` after *seconds*.
+        """
+        await self._woken(self.on_readable, seconds)
+
+    async def writable(self, seconds: float | None = None) -> None:
+        """Wait until there is room to write, or an error.
+
+        Raises `TimeoutError` after *seconds*.
+        """
+        await self._woken(self.on_writable, seconds)
 
     async def receive(self, size: int) -> bytes:
         """What came, at most *size* octets; nothing at the end. Raises `OSError`."""
@@ -112,6 +114,22 @@ class Side:
         self._leave()
         reset(self.sock)
 
+    async def _woken(
+        self, wait: Callable[[Wake | None], None], seconds: float | None
+    ) -> None:
+        # The means of asyncio for this take several times as long.
+        ready = self.loop.create_future()
+        expiry = None
+        if seconds is not None:
+            expiry = self.loop.call_later(seconds, _fail, ready)
+        wait(lambda: None if ready.done() else ready.set_result(None))
+        try:
+            await ready
+        finally:
+            wait(None)
+            if expiry is not None:
+                expiry.cancel()
+
     def _leave(self) -> None:
         if self._mask:
             self._queue.forget(self._fd)
@@ -145,3 +163,8 @@ class Side:
         else:
             self._queue.unwatch(self._fd)
         self._mask = mask
+
+
+def _fail(ready: asyncio.Future[None]) -> None:
+    if not ready.done():
+        ready.set_exception(TimeoutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT)))

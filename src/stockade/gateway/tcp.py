@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 from collections.abc import Callable
+from functools import lru_cache
 from ipaddress import ip_address
 
 from stockade.gateway.connection import Connection
@@ -13,8 +14,11 @@ from stockade.gateway.flowlog import Kind
 from stockade.gateway.listening import TaskKeeper, accept_each
 from stockade.gateway.services import Services
 from stockade.gateway.sides import reset
-from stockade.gateway.upstream import tune
+from stockade.gateway.upstream import keep_alive, tune
 from stockade.policy.decide import Reason, deny
+
+# Devboxes connect to the same few addresses again and again.
+parse_address = lru_cache(4_096)(ip_address)
 
 
 class TcpService:
@@ -31,6 +35,7 @@ class TcpService:
     def serve(self, listener: socket.socket) -> None:
         """Accept on *listener*, one of the gateway's transparent sockets."""
         tune(listener)  # What it accepts has the same options from the start.
+        keep_alive(listener)
         # The way to a devbox is a link inside the machine, on which no rate has to be
         # found: a congestion control that paces (BBR) costs a third of the throughput.
         with contextlib.suppress(OSError):  # A matter of speed alone.
@@ -45,8 +50,7 @@ class TcpService:
                 if isinstance(flow, Connection):
                     flow.end_if_idle(now)
 
-    def _accepted(self, client: socket.socket) -> None:
-        source = client.getpeername()[0]
+    def _accepted(self, client: socket.socket, source: str) -> None:
         # The address a redirected connection was made to is its own local address.
         address, port = client.getsockname()[:2]
         devbox = self._services.registry.at(source)
@@ -57,9 +61,9 @@ class TcpService:
             self._refuse_surplus(devbox, client, address, port)
             return
         connection = Connection(
-            self._services, devbox, client, ip_address(address), port
+            self._services, devbox, client, parse_address(address), port
         )
-        self._tasks.start(connection.run())
+        connection.start(self._tasks)
 
     def _refuse_surplus(
         self, devbox: AttachedDevbox, client: socket.socket, address: str, port: int

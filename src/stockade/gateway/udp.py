@@ -11,11 +11,10 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable
-from dataclasses import replace
 from ipaddress import ip_address
 
 from stockade.gateway.devboxes import AttachedDevbox
-from stockade.gateway.dialing import Barred, vetted_addresses, with_host_fact
+from stockade.gateway.dialing import Barred, vetted_flows, with_host_fact
 from stockade.gateway.flowlog import Kind, OpenFlow
 from stockade.gateway.judging import candidates
 from stockade.gateway.listening import TaskKeeper
@@ -66,12 +65,11 @@ class Exchange:
         try:
             if name is not None:
                 flow = Flow(target[1], Transport.UDP)
-                address = (
-                    await vetted_addresses(
-                        self._service.services, self._devbox, name, flow, address
-                    )
-                )[0]
-                self._facts = replace(self._facts, address=address, name=name)
+                self._facts, *_ = await vetted_flows(
+                    self._service.services, self._devbox, name, flow, address
+                )
+                assert self._facts.address is not None  # noqa: S101 - it was vetted
+                address = self._facts.address
         except Barred as barred:
             self.end(cut=barred.decision)
             self._service.datagrams.prohibit(client, target)

@@ -6,10 +6,10 @@ the gateway namespace. So plain `socket()` calls made here leave by the uplink.
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import os
 import socket
+from collections.abc import Callable
 from typing import Protocol
 
 from stockade.gateway.events import EventQueue
@@ -28,6 +28,11 @@ class Uplink(Protocol):
 
     def is_host_address(self, address: Address) -> bool:
         """Whether *address* belongs to this machine there. "Cannot tell" is true."""
+
+    def follow_changes(
+        self, add_reader: Callable[[int, Callable[[], None]], None]
+    ) -> None:
+        """Remember what was asked until it changes; *add_reader* is a loop's."""
 
     def resolvers(self) -> tuple[Address, ...]:
         """The upstream resolvers, in the order in which to ask them."""
@@ -55,8 +60,7 @@ class TcpDialer:
             tune(sock)
             status = sock.connect_ex((str(address), port))
             if status == errno.EINPROGRESS:
-                async with asyncio.timeout(self._timeout):
-                    await side.writable()
+                await side.writable(self._timeout)
                 status = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
             _raise_if(status)
         except BaseException:
@@ -71,8 +75,12 @@ def _raise_if(status: int) -> None:
 
 
 def tune(sock: socket.socket) -> None:
-    """Set what every relayed connection has: no delay for small writes, keep-alives."""
+    """Set what every relayed connection has from its start: no delay for small writes."""
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+
+def keep_alive(sock: socket.socket) -> None:
+    """Have a connection that lasts be probed, so that a peer that is gone is noticed."""
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _KEEPALIVE_IDLE)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, _KEEPALIVE_INTERVAL)

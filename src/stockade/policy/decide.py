@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 from ipaddress import IPv4Address
+from typing import NamedTuple
 
 from stockade.names import Hostname, HostPattern
 from stockade.policy.guardrails import Address, Guardrails, Zone, zone_of
@@ -60,8 +61,7 @@ _GUARDRAIL = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Flow:
+class Flow(NamedTuple):
     """What is to be decided: a destination, and the name that was verified for it.
 
     *address* is None while only the name is known (a DNS question, a name to dial);
@@ -90,9 +90,13 @@ class Decision:
         return self.verdict is Verdict.ALLOW
 
 
+_ALLOW_ALL = Decision(Verdict.ALLOW, Reason.ALLOW_ALL, "allow_all")
+_DENIALS = {reason: Decision(Verdict.DENY, reason) for reason in Reason}
+
+
 def deny(reason: Reason) -> Decision:
     """A denial that no rule of a policy made."""
-    return Decision(Verdict.DENY, reason)
+    return _DENIALS[reason]
 
 
 class _Cidrs:
@@ -134,6 +138,7 @@ class CompiledPolicy:
             for pattern in policy.allowed_hostnames
             if pattern.wildcard
         }
+        self._allowed: dict[HostPattern, Decision] = {}
         cidrs = policy.allowed_cidrs
         self._cidrs4 = _Cidrs([entry for entry in cidrs if entry.cidr.version == 4], 32)
         self._cidrs6 = _Cidrs(
@@ -159,6 +164,16 @@ class CompiledPolicy:
             if found is not None:
                 return found
 
+    def allow(self, pattern: HostPattern) -> Decision:
+        """What is decided where *pattern*, an entry of `allowed_hostnames`, covers."""
+        decision = self._allowed.get(pattern)
+        if decision is None:
+            decision = Decision(
+                Verdict.ALLOW, Reason.ALLOWED_HOSTNAME, f"allowed_hostnames: {pattern}"
+            )
+            self._allowed[pattern] = decision
+        return decision
+
     def cidrs_for(self, address: Address) -> list[AllowedCidr]:
         """The entries of `allowed_cidrs` whose range holds *address*, whatever the port."""
         if isinstance(address, IPv4Address):
@@ -182,7 +197,8 @@ def decide(policy: CompiledPolicy, guardrails: Guardrails, flow: Flow) -> Decisi
     """
     address = flow.address
     if address is not None:
-        barred = _barred(guardrails, flow, address)
+        zone = zone_of(address)
+        barred = _barred(guardrails, flow, address, zone)
         if barred is not None:
             return deny(barred)
         for entry in policy.cidrs_for(address):
@@ -190,23 +206,22 @@ def decide(policy: CompiledPolicy, guardrails: Guardrails, flow: Flow) -> Decisi
                 return Decision(
                     Verdict.ALLOW, Reason.ALLOWED_CIDR, f"allowed_cidrs: {entry}"
                 )
-        if zone_of(address) is Zone.PRIVATE and not guardrails.is_opened(address):
+        if zone is Zone.PRIVATE and not guardrails.is_opened(address):
             return deny(Reason.GUARDRAIL_PRIVATE)
     if policy.allow_all:
-        return Decision(Verdict.ALLOW, Reason.ALLOW_ALL, "allow_all")
+        return _ALLOW_ALL
     if flow.name is None:
         return deny(Reason.ADDRESS_NOT_ALLOWED)
     pattern = policy.pattern_for(flow.name)
     if pattern is None:
         return deny(Reason.HOSTNAME_NOT_ALLOWED)
-    return Decision(
-        Verdict.ALLOW, Reason.ALLOWED_HOSTNAME, f"allowed_hostnames: {pattern}"
-    )
+    return policy.allow(pattern)
 
 
-def _barred(guardrails: Guardrails, flow: Flow, address: Address) -> Reason | None:
+def _barred(
+    guardrails: Guardrails, flow: Flow, address: Address, zone: Zone
+) -> Reason | None:
     """Why no policy opens *address*, or None."""
-    zone = zone_of(address)
     if zone not in (Zone.PUBLIC, Zone.PRIVATE):
         return _GUARDRAIL[zone]
     if flow.is_host:

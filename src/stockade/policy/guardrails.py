@@ -146,6 +146,8 @@ class Guardrails:
 
     def is_closed(self, address: Address) -> bool:
         """Whether the operator closed *address* to every policy, in whatever form."""
+        if not self.closed:
+            return False
         inner = embedded_in(address)
         return any(
             form is not None and form.version == network.version and form in network

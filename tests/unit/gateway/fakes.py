@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass, field
 from ipaddress import IPv6Address, ip_address
 from typing import Any, TypeVar
@@ -53,6 +53,9 @@ class FakeUplink:
 
     def is_host_address(self, address: Address) -> bool:
         return address in self.addresses
+
+    def follow_changes(self, add_reader: Callable[..., None]) -> None:
+        pass
 
     def resolvers(self) -> tuple[Address, ...]:
         return self.resolvers_

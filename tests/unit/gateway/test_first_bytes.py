@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from stockade.gateway.first_bytes import FirstBytes, peek, read_first_bytes
+from stockade.gateway.first_bytes import FirstBytes, FirstBytesReader, peek
 from stockade.gateway.services import Limits
 from stockade.wire.sniff import MAX_SNIFF, Protocol
 from tests.attacks.builders import get, hello
@@ -33,7 +33,7 @@ def read(
         with ours, client:
             ours.setblocking(False)
             task = asyncio.get_running_loop().create_task(
-                read_first_bytes(side(ours), limits, patient=patient)
+                FirstBytesReader(side(ours), limits, patient=patient).read()
             )
             for piece in pieces:
                 await asyncio.sleep(gap)
