@@ -172,7 +172,7 @@ def running_network(boxes: int) -> Iterator[tuple[GatewayNetwork, list[Box]]]:
 
 def listening(network: GatewayNetwork) -> list[socket.socket]:
     """All sockets of a gateway that could receive something from a devbox."""
-    every = network.sockets._by_name().values()
+    every = network.sockets.by_name.values()
     return [sock for sock in every if sock.type != socket.SOCK_RAW]
 
 

@@ -39,7 +39,7 @@ def own(address):
 
 
 def raw_of(sockets, address):
-    return sockets.raw6 if ":" in address else sockets.raw4
+    return sockets.by_name["raw6"] if ":" in address else sockets.by_name["raw4"]
 
 
 def ask(sockets, box, address, port):
@@ -47,7 +47,9 @@ def ask(sockets, box, address, port):
     client = box.socket(family_of(address), socket.SOCK_DGRAM)
     client.connect((address, port))
     client.send(b"question")
-    datagram = receive(sockets.udp6 if ":" in address else sockets.udp4)
+    datagram = receive(
+        sockets.by_name["udp6.0"] if ":" in address else sockets.by_name["udp4.0"]
+    )
     assert datagram.destination == (address, port)
     return client, datagram.source
 
@@ -136,19 +138,21 @@ def test_an_icmp_error_reaches_the_client_at_once(running, address, sender):
 
 SERVER = """
 import os, select, sys
-from stockade.host.sockets import GatewaySockets
+from socket import socket
 names = sys.argv[1].split(",")
-sockets = GatewaySockets.from_fds(dict(zip(names, map(int, sys.argv[2:]))))
+sockets = {
+    name: socket(fileno=int(fd)) for name, fd in zip(names, sys.argv[2:], strict=True)
+}
 os.setgroups([])
 os.setresgid(65534, 65534, 65534)
 os.setresuid(65534, 65534, 65534)
 status = open("/proc/self/status").read()
 assert "CapEff:\\t0000000000000000" in status, status
-ready, _, _ = select.select([sockets.tcp4, sockets.tcp6], [], [], 10)
+ready, _, _ = select.select([sockets["tcp4.0"], sockets["tcp6.0"]], [], [], 10)
 connection, peer = ready[0].accept()
 connection.sendall(repr(connection.getsockname()[:2]).encode())
 packet = bytes.fromhex(sys.stdin.readline())
-raw = sockets.raw6 if packet[0] >> 4 == 6 else sockets.raw4
+raw = sockets["raw6" if packet[0] >> 4 == 6 else "raw4"]
 raw.sendto(packet, (peer[0], 0))
 """
 

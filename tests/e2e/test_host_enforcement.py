@@ -42,7 +42,7 @@ def obstacle(network, box):
             client.connect(PUBLIC)
         except OSError as error:
             return error
-        accept(network.sockets.tcp4).close()
+        accept(network.sockets.by_name["tcp4.0"]).close()
         return None
 
 

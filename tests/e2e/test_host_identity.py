@@ -78,7 +78,7 @@ def test_the_own_source_is_let_in_by_the_same_means(running, counted):
     network, (box, _) = running
     data = udp((str(OWN.devbox4), 5), (PUBLIC4, 7777), b"honest")
     send_raw(box, ip_packet(str(OWN.devbox4), PUBLIC4, socket.IPPROTO_UDP, data))
-    assert receive(network.sockets.udp4).data == b"honest"
+    assert receive(network.sockets.by_name["udp4.0"]).data == b"honest"
     assert counted()["spoofed"] == 0
 
 
@@ -100,10 +100,10 @@ def test_a_fragment_cannot_slip_into_the_datagram_of_another(running, counted):
     first, second = fragments(str(OTHER.devbox4), 4242)
     send_raw(other, first)
     send_raw(box, second)  # with the other's source
-    assert is_silent(network.sockets.udp4, seconds=0.2)
+    assert is_silent(network.sockets.by_name["udp4.0"], seconds=0.2)
     assert counted()["spoofed"] == 1
     send_raw(other, second)
-    assert receive(network.sockets.udp4).source == (str(OTHER.devbox4), 5)
+    assert receive(network.sockets.by_name["udp4.0"]).source == (str(OTHER.devbox4), 5)
 
 
 @pytest.mark.parametrize("mark", [1, 2, 0x7FFFFFFF])

@@ -160,7 +160,7 @@ def _rebinding() -> dict[str, Name]:
         "private192.test": Name(a=("192.168.1.10",)),
         "cgnat.test": Name(a=("100.64.0.10",)),
         "slot.test": Name(a=("100.127.0.0",), aaaa=("fd53:746f:636b::",)),
-        "sinkhole.test": Name(a=("100.127.255.254",)),
+        "sinkhole.test": Name(a=("100.126.0.1",)),
         "loopback.test": Name(a=("127.0.0.1",), aaaa=("::1",)),
         "metadata.test": Name(a=(METADATA4,), aaaa=("fd00:ec2::254",)),
         "metadata-task.test": Name(a=("169.254.170.2",)),

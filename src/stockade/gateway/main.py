@@ -117,17 +117,17 @@ class Gateway:
         if self._serving:
             return
         self._serving = True
-        sockets = self._sockets
-        for name in ("dns4", "dns6"):
-            self._dns.serve_plain(sockets[name])
-        for name in ("dnsx4", "dnsx6"):
-            self._dns.serve_transparent(sockets[name])
-        for name in ("dnstcp4", "dnstcp6"):
-            self._dns.serve_tcp(sockets[name])
-        for name in ("udp4", "udp6"):
-            self._udp.serve(sockets[name])
-        for name in ("tcp4", "tcp6"):
-            self._tcp.serve(sockets[name])
+        serve = {
+            "dns": self._dns.serve_plain,
+            "dnsx": self._dns.serve_transparent,
+            "dnstcp": self._dns.serve_tcp,
+            "udp": self._udp.serve,
+            "tcp": self._tcp.serve,
+        }
+        for name, sock in self._sockets.items():
+            kind = name.partition(".")[0].rstrip("46")
+            if kind in serve:
+                serve[kind](sock)
 
     async def _tick(self) -> None:
         """Do what is due now and then: write counted questions, end what is idle."""

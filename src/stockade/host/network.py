@@ -23,10 +23,12 @@ class GatewayNetwork:
     """The network of one gateway: its namespace, its sockets, its devboxes' interfaces.
 
     All calls block, for some milliseconds, and may come from any thread, one at a time.
-    Nothing outlives the process but what it gave away: see `netns`.
+    Nothing outlives the process but what it gave away: see `netns`. *lanes*, a power of
+    two, is how many sets of sockets devboxes are spread over.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, lanes: int = 1) -> None:
+        self._lanes = lanes
         self._netns: Netns | None = None
         self._sockets: GatewaySockets | None = None
         self._slots: set[Slot] = set()
@@ -63,7 +65,7 @@ class GatewayNetwork:
                 raise EnforcementError("the gateway network is started already")
             self._netns = netns.create()
             try:
-                self._sockets = open_gateway_sockets(self._netns)
+                self._sockets = open_gateway_sockets(self._netns, self._lanes)
             except BaseException:
                 self.stop()
                 raise
@@ -74,7 +76,7 @@ class GatewayNetwork:
             try:
                 with self.netns.entered():
                     sysctls.write(sysctls.GATEWAY)
-                    nft.apply(ruleset.render_base())
+                    nft.apply(ruleset.render_base(self._lanes))
                     self._baseline = readback.without_slots(nft.ruleset())
                 routing.establish(self.netns)
             except BaseException:
@@ -153,7 +155,7 @@ class GatewayNetwork:
         """
         with self._lock:
             with self.netns.entered():
-                nft.apply(ruleset.render_all(self._slots))
+                nft.apply(ruleset.render_all(self._slots, self._lanes))
                 sysctls.write(sysctls.GATEWAY)
             routing.repair(self.netns, self._slots)
             if left := self.verify():

@@ -5,6 +5,8 @@ nothing about names. There is no forwarding and no connection tracking: without 
 ruleset, and with an empty one, nothing leaves a devbox either, for there is no route.
 
 What varies with devboxes is in sets, so the number of rules does not grow with them.
+Devboxes are spread over *lanes*, each with sockets of its own: what one devbox sends
+waits in no queue in front of what is sent by those of other lanes.
 """
 
 from __future__ import annotations
@@ -14,27 +16,33 @@ from dataclasses import dataclass
 
 from stockade.host.slots import (
     INTERFACE_PREFIX,
-    SINKHOLE4,
     SLOT_NETWORK4,
     SLOT_NETWORK6,
     Slot,
+    lane_address,
 )
+
+#: The plain sockets for questions to the devbox's own gateway address.
+DNS_PORT = 53
+_LANE_STEP = 100
 
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """Where the gateway listens; devboxes cannot address these ports directly."""
+    """Where the gateway listens for one lane; devboxes cannot address these ports."""
 
-    tcp: int = 15001
-    udp: int = 15002
-    #: Transparent sockets for port 53 of any address.
-    dns_udp: int = 15053
-    dns_tcp: int = 15053
-    #: The plain socket for questions to the devbox's own gateway address.
-    dns: int = 53
+    tcp: int
+    udp: int
+    #: Transparent sockets for port 53 of any address, UDP and TCP.
+    dns: int
+
+    @classmethod
+    def of_lane(cls, lane: int) -> Ports:
+        """The ports of the lane of that number."""
+        step = lane * _LANE_STEP
+        return cls(tcp=15001 + step, udp=15002 + step, dns=15053 + step)
 
 
-PORTS = Ports()
 TABLE = "stockade"
 #: What routes a packet to the gateway's sockets (`ip rule fwmark`). The ruleset clears
 #: the mark of each packet that comes in before it sets its own.
@@ -42,7 +50,10 @@ MARK = 1
 #: The named counters of the ruleset.
 COUNTERS = ("spoofed", "multicast", "rejected", "forwarded")
 
-_BASE = f"""\
+
+def render_base(lanes: int = 1) -> str:
+    """The whole ruleset, without any slot. *lanes* is a power of two."""
+    return f"""\
 table inet {TABLE} {{
 	# Dropped: an (interface, source) pair that no slot has.
 	counter spoofed {{ }}
@@ -79,22 +90,17 @@ table inet {TABLE} {{
 		ip hdrlength != 5 goto refuse
 		ip frag-off & 0x3fff != 0 goto refuse
 		ip6 nexthdr != {{ tcp, udp }} goto refuse
-		udp dport {PORTS.dns} iifname . ip daddr @services4 accept
-		udp dport {PORTS.dns} iifname . ip6 daddr @services6 accept
+		udp dport {DNS_PORT} iifname . ip daddr @services4 accept
+		udp dport {DNS_PORT} iifname . ip6 daddr @services6 accept
 		# The kernel would drop these in silence.
 		ip daddr {{ 0.0.0.0/8, 127.0.0.0/8, 255.255.255.255 }} goto refuse
 		ip6 daddr {{ ::/96, ::ffff:0:0/96, fe80::/10 }} goto refuse
-		udp dport 53 tproxy to :{PORTS.dns_udp} meta mark set {MARK} accept
-		tcp dport 53 tproxy to :{PORTS.dns_tcp} meta mark set {MARK} accept
-		# Other devboxes, and the gateway itself.
-		ip daddr {SLOT_NETWORK4} ip daddr != {SINKHOLE4} goto refuse
-		ip6 daddr {SLOT_NETWORK6} goto refuse
-		meta l4proto tcp tproxy to :{PORTS.tcp} meta mark set {MARK} accept
-		meta l4proto udp tproxy to :{PORTS.udp} meta mark set {MARK} accept
-		# ICMP, SCTP, GRE, ...; and everything while the gateway has no sockets.
+		{_choice("ip saddr", 4, lanes)}
+		{_choice("ip6 saddr", 6, lanes)}
 		goto refuse
 	}}
 
+{"".join(map(_lane, range(lanes)))}
 	# TCP gets a reset: an ICMP error that meets a socket still inside connect() is
 	# lost, and the client hangs for a second.
 	chain refuse {{
@@ -106,8 +112,8 @@ table inet {TABLE} {{
 	chain input {{
 		type filter hook input priority filter; policy drop;
 		iifname "{INTERFACE_PREFIX}*" meta mark {MARK} accept
-		udp dport {PORTS.dns} iifname . ip daddr @services4 accept
-		udp dport {PORTS.dns} iifname . ip6 daddr @services6 accept
+		udp dport {DNS_PORT} iifname . ip daddr @services4 accept
+		udp dport {DNS_PORT} iifname . ip6 daddr @services6 accept
 	}}
 
 	chain forward {{
@@ -118,9 +124,30 @@ table inet {TABLE} {{
 """
 
 
-def render_base() -> str:
-    """The whole ruleset, without any slot."""
-    return _BASE
+def _choice(source: str, version: int, lanes: int) -> str:
+    mask = lane_address(version, lanes - 1)
+    choices = ", ".join(
+        f"{lane_address(version, lane)} : goto lane{lane}" for lane in range(lanes)
+    )
+    return f"{source} & {mask} vmap {{ {choices} }}"
+
+
+def _lane(lane: int) -> str:
+    ports = Ports.of_lane(lane)
+    return f"""\
+	chain lane{lane} {{
+		udp dport 53 tproxy to :{ports.dns} meta mark set {MARK} accept
+		tcp dport 53 tproxy to :{ports.dns} meta mark set {MARK} accept
+		# Other devboxes, and the gateway itself.
+		ip daddr {SLOT_NETWORK4} goto refuse
+		ip6 daddr {SLOT_NETWORK6} goto refuse
+		meta l4proto tcp tproxy to :{ports.tcp} meta mark set {MARK} accept
+		meta l4proto udp tproxy to :{ports.udp} meta mark set {MARK} accept
+		# ICMP, SCTP, GRE, ...; and everything while the gateway has no sockets.
+		goto refuse
+	}}
+
+"""
 
 
 def render_slot(slot: Slot) -> str:
@@ -138,9 +165,13 @@ def render_slot_removed(slot: Slot) -> str:
     )
 
 
-def render_all(slots: Iterable[Slot]) -> str:
+def render_all(slots: Iterable[Slot], lanes: int = 1) -> str:
     """Everything, replacing whatever is there."""
-    return "flush ruleset\n" + _BASE + "".join(map(render_slot, sorted(slots)))
+    return (
+        "flush ruleset\n"
+        + render_base(lanes)
+        + "".join(map(render_slot, sorted(slots)))
+    )
 
 
 def expected(slots: Iterable[Slot]) -> Mapping[str, frozenset[tuple[str, str]]]:

@@ -15,8 +15,6 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 SLOT_NETWORK4 = IPv4Network("100.127.0.0/16")
 SLOT_NETWORK6 = IPv6Network("fd53:746f:636b::/112")
-#: Where denied names point to: an address of no slot, which the gateway answers for.
-SINKHOLE4 = IPv4Address("100.127.255.254")
 MAX_INDEX = 32_000
 #: The name of a slot's interface in the gateway namespace starts so; the ruleset relies
 #: on it.
@@ -84,6 +82,10 @@ class Slot:
         """The devbox's hardware address."""
         return self._mac(1)
 
+    def lane(self, lanes: int) -> int:
+        """Which of so many lanes the slot is in; *lanes* is a power of two."""
+        return (self._offset >> 1) % lanes
+
     @property
     def _offset(self) -> int:
         # The first pair stays unused: its lower address is the one of the network
@@ -93,3 +95,8 @@ class Slot:
     def _mac(self, side: int) -> str:
         octets = (0x02, 0x53, 0x6B, side, self.index >> 8, self.index & 0xFF)
         return ":".join(f"{octet:02x}" for octet in octets)
+
+
+def lane_address(version: int, number: int) -> IPv4Address | IPv6Address:
+    """*number* where the addresses of a slot have the number of its lane."""
+    return IPv4Address(number << 1) if version == 4 else IPv6Address(number << 1)

@@ -7,15 +7,17 @@ serves devboxes with them, while everything it opens itself leaves by the uplink
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 import socket
+import struct
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 from stockade.errors import EnforcementError
 from stockade.host.netns import Netns
-from stockade.host.ruleset import PORTS
+from stockade.host.ruleset import DNS_PORT, Ports
 
 # linux/in.h, linux/in6.h: not all are in the socket module.
 IP_TRANSPARENT = 19
@@ -31,51 +33,43 @@ _BACKLOG = 4_096
 _DATAGRAM_BUFFER = 4 * 1024**2
 _SO_RCVBUFFORCE = 33
 
+# Classic BPF (linux/filter.h): code, two jumps, constant. SKF_NET_OFF is negative.
+_SO_ATTACH_REUSEPORT_CBPF = 51
+_BPF_INSTRUCTION = struct.Struct("=HBBI")
+_BPF_LOAD_WORD = 0x20
+_BPF_SHIFT_RIGHT = 0x74
+_BPF_AND = 0x54
+_BPF_RETURN_A = 0x16
+_BPF_NETWORK_HEADER = 0x1_0000_0000 - 0x10_0000
+
 
 @dataclass(frozen=True, slots=True)
 class GatewaySockets:
-    """All sockets of one gateway, non-blocking.
+    """All sockets of one gateway, non-blocking, by name.
+
+    `raw4` and `raw6` take whole packets, IP header included, with any source address.
+    The others exist once for each lane, with the lane's number in the name (`tcp4.0`):
 
     `getsockname()` of a connection accepted from `tcp4`, `tcp6`, `dnstcp4` or `dnstcp6`
     is the original destination. `udp*` and `dnsx*` tell it for each datagram in a
     control message (`IP_ORIGDSTADDR`, `IPV6_ORIGDSTADDR`). `dns*` receive the questions
-    sent to the devbox's own gateway address. `raw*` take whole packets, IP header
-    included, with any source address.
+    sent to the devbox's own gateway address.
     """
 
-    tcp4: socket.socket
-    tcp6: socket.socket
-    udp4: socket.socket
-    udp6: socket.socket
-    dns4: socket.socket
-    dns6: socket.socket
-    dnsx4: socket.socket
-    dnsx6: socket.socket
-    dnstcp4: socket.socket
-    dnstcp6: socket.socket
-    raw4: socket.socket
-    raw6: socket.socket
+    by_name: Mapping[str, socket.socket]
 
     def fds(self) -> dict[str, int]:
         """The descriptors by name: what a gateway process inherits."""
-        return {name: sock.fileno() for name, sock in self._by_name().items()}
-
-    @classmethod
-    def from_fds(cls, fds: Mapping[str, int]) -> GatewaySockets:
-        """Take over inherited descriptors; they are closed with the result."""
-        return cls(**{f.name: socket.socket(fileno=fds[f.name]) for f in fields(cls)})
+        return {name: sock.fileno() for name, sock in self.by_name.items()}
 
     def close(self) -> None:
         """Close all of them. May be called twice."""
-        for sock in self._by_name().values():
+        for sock in self.by_name.values():
             sock.close()
 
-    def _by_name(self) -> dict[str, socket.socket]:
-        return {f.name: getattr(self, f.name) for f in fields(self)}
 
-
-def open_gateway_sockets(netns: Netns) -> GatewaySockets:
-    """Open and bind all sockets inside *netns*.
+def open_gateway_sockets(netns: Netns, lanes: int = 1) -> GatewaySockets:
+    """Open and bind all sockets of so many lanes inside *netns*.
 
     Raises `EnforcementError`, having closed what was open, if one cannot be had.
     """
@@ -83,11 +77,9 @@ def open_gateway_sockets(netns: Netns) -> GatewaySockets:
     try:
         with netns.entered():
             for family, suffix in ((socket.AF_INET, "4"), (socket.AF_INET6, "6")):
-                opened["tcp" + suffix] = _listener(family, PORTS.tcp)
-                opened["dnstcp" + suffix] = _listener(family, PORTS.dns_tcp)
-                opened["udp" + suffix] = _datagrams(family, PORTS.udp)
-                opened["dnsx" + suffix] = _datagrams(family, PORTS.dns_udp)
-                opened["dns" + suffix] = _bound(family, socket.SOCK_DGRAM, PORTS.dns)
+                for lane in range(lanes):
+                    opened |= _open_lane(family, suffix, lane)
+                _steer(opened[f"dns{suffix}.0"], family, lanes)
                 opened["raw" + suffix] = _raw(family)
     except OSError as error:
         for sock in opened.values():
@@ -98,7 +90,44 @@ def open_gateway_sockets(netns: Netns) -> GatewaySockets:
         raise EnforcementError(
             f"cannot open the gateway's sockets: {os.strerror(error.errno or 0)}{hint}"
         ) from None
-    return GatewaySockets(**opened)
+    return GatewaySockets(opened)
+
+
+def _open_lane(
+    family: socket.AddressFamily, suffix: str, lane: int
+) -> dict[str, socket.socket]:
+    ports = Ports.of_lane(lane)
+    return {
+        f"tcp{suffix}.{lane}": _listener(family, ports.tcp),
+        f"dnstcp{suffix}.{lane}": _listener(family, ports.dns),
+        f"udp{suffix}.{lane}": _datagrams(family, ports.udp),
+        f"dnsx{suffix}.{lane}": _datagrams(family, ports.dns),
+        f"dns{suffix}.{lane}": _bound(family, socket.SOCK_DGRAM, DNS_PORT, shared=True),
+    }
+
+
+def _steer(sock: socket.socket, family: socket.AddressFamily, lanes: int) -> None:
+    """Have the plain DNS sockets, bound in the order of their lanes, chosen by sender.
+
+    The program returns the number of a devbox's lane, which is part of its address.
+    """
+    last_word = 12 if family == socket.AF_INET else 20  # of the source address
+    program = b"".join(
+        _BPF_INSTRUCTION.pack(*instruction)
+        for instruction in (
+            (_BPF_LOAD_WORD, 0, 0, _BPF_NETWORK_HEADER + last_word),
+            (_BPF_SHIFT_RIGHT, 0, 0, 1),
+            (_BPF_AND, 0, 0, lanes - 1),
+            (_BPF_RETURN_A, 0, 0, 0),
+        )
+    )
+    held = ctypes.create_string_buffer(program)
+    count = len(program) // _BPF_INSTRUCTION.size
+    sock.setsockopt(
+        socket.SOL_SOCKET,
+        _SO_ATTACH_REUSEPORT_CBPF,
+        struct.pack("@HP", count, ctypes.addressof(held)),
+    )
 
 
 def _listener(family: socket.AddressFamily, port: int) -> socket.socket:
@@ -122,6 +151,7 @@ def _bound(
     port: int,
     *,
     transparent: bool = False,
+    shared: bool = False,
 ) -> socket.socket:
     sock = socket.socket(family, kind | socket.SOCK_NONBLOCK)
     try:
@@ -131,6 +161,8 @@ def _bound(
             sock.setsockopt(socket.IPPROTO_IPV6, IPV6_TRANSPARENT, 1)
         elif transparent:
             sock.setsockopt(socket.IPPROTO_IP, IP_TRANSPARENT, 1)
+        if shared:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         if kind == socket.SOCK_DGRAM:
             _enlarge(sock)
         sock.bind(("", port))

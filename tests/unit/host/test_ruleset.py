@@ -14,6 +14,7 @@ from stockade.host.slots import Slot
 GOLDEN = Path(__file__).resolve().parents[2] / "golden"
 RENDERED = {
     "gateway.nft": ruleset.render_base(),
+    "lanes.nft": ruleset.render_base(4),
     "slot.nft": ruleset.render_slot(Slot(7)),
     "slot_removed.nft": ruleset.render_slot_removed(Slot(7)),
     "repair.nft": ruleset.render_all({Slot(9), Slot(7)}),
@@ -34,8 +35,8 @@ def test_nft_takes_it(name):
         or subprocess.run([*argv, "true"], check=False).returncode
     ):
         pytest.skip("needs nft, and user namespaces")
-    base = "" if name == "repair.nft" else RENDERED["gateway.nft"]
-    text = base if name == "gateway.nft" else base + RENDERED[name]
+    alone = name in ("gateway.nft", "lanes.nft", "repair.nft")
+    text = ("" if alone else RENDERED["gateway.nft"]) + RENDERED[name]
     done = subprocess.run(
         [*argv, "nft", "-c", "-f", "-"],
         input=text,

@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 
 from stockade.host.slots import (
     MAX_INDEX,
-    SINKHOLE4,
     SLOT_NETWORK4,
     SLOT_NETWORK6,
     Slot,
+    lane_address,
 )
 
 slots = st.integers(0, MAX_INDEX).map(Slot)
@@ -50,10 +50,8 @@ def test_addresses_stay_in_their_networks(slot):
 
 
 @given(slots)
-def test_nobody_is_the_sinkhole_or_the_network_itself(slot):
-    assert SINKHOLE4 in SLOT_NETWORK4
+def test_nobody_is_the_network_itself(slot):
     reserved = {
-        SINKHOLE4,
         SLOT_NETWORK4.network_address,
         SLOT_NETWORK4.broadcast_address,
         SLOT_NETWORK6.network_address,
@@ -78,3 +76,16 @@ def test_hardware_addresses_are_local_and_of_one_station(slot):
 def test_an_index_out_of_range_is_refused(index):
     with pytest.raises(ValueError, match="not a slot index"):
         Slot(index)
+
+
+@given(slots, st.sampled_from((1, 2, 16)))
+def test_the_lane_of_a_slot_is_in_both_its_addresses(slot, lanes):
+    lane = slot.lane(lanes)
+    assert 0 <= lane < lanes
+    for address, version in ((slot.devbox4, 4), (slot.devbox6, 6)):
+        mask = int(lane_address(version, lanes - 1))
+        assert int(address) & mask == int(lane_address(version, lane))
+
+
+def test_neighbours_are_in_different_lanes():
+    assert {Slot(index).lane(16) for index in range(16)} == set(range(16))
