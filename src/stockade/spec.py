@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NewType, Self
 
-from stockade.errors import InvalidRequest
+from stockade.errors import Conflict, InvalidRequest
 from stockade.policy.model import NetworkPolicy
 
 DevboxId = NewType("DevboxId", str)
@@ -51,17 +51,39 @@ class DevboxSpec:
 
 @dataclass(frozen=True, slots=True)
 class PolicyPush:
-    """One generation of one policy, as it is pushed to a gateway."""
+    """One generation of one policy, as it is pushed to a gateway.
+
+    *digest* is the SHA-256 of the canonical JSON form of the policy, in hexadecimal. It
+    is computed once: a push goes to many devboxes.
+    """
 
     policy_id: str
     generation: int
     policy: NetworkPolicy
+    digest: str = field(init=False, compare=False)
 
-    @property
-    def digest(self) -> str:
-        """SHA-256 of the canonical JSON form of the policy, in hexadecimal."""
+    def __post_init__(self) -> None:
         text = json.dumps(self.policy.to_mapping(), sort_keys=True, ensure_ascii=True)
-        return hashlib.sha256(text.encode()).hexdigest()
+        object.__setattr__(self, "digest", hashlib.sha256(text.encode()).hexdigest())
+
+    def check_follows(self, current: PolicyPush) -> None:
+        """Raise `Conflict` if this one may not be put in the place of *current*.
+
+        It may not be an older generation of the same policy, nor the same generation
+        with another content. The same again may be.
+        """
+        if current.policy_id != self.policy_id:
+            return
+        if self.generation < current.generation:
+            raise Conflict(
+                f"generation {self.generation} of {self.policy_id} is older than "
+                f"{current.generation}, which is in force"
+            )
+        if self.generation == current.generation and self.digest != current.digest:
+            raise Conflict(
+                f"generation {self.generation} of {self.policy_id} is in force with "
+                "another content"
+            )
 
     @classmethod
     def from_mapping(cls, raw: Mapping[str, Any]) -> Self:

@@ -4,26 +4,35 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Self
 
 from stockade.errors import EnforcementError
 from stockade.gateway.settings import MAX_LINE
 
 REPLY_TIMEOUT = 10.0
+#: For the last records of a gateway that has ended: they are there already.
+END_TIMEOUT = 2.0
+
+_log = logging.getLogger(__name__)
 
 
 class GatewayGone(EnforcementError):
     """The gateway ended, or does not answer."""
 
 
+class Quarantined(EnforcementError):
+    """The gateway cannot apply a policy: the devbox is denied everything."""
+
+
 class ControlClient:
     """One control connection: requests, each with its reply.
 
-    Requests may overlap. Every method raises `GatewayGone` when the gateway ends or
-    does not answer within `REPLY_TIMEOUT`, and `EnforcementError` with its words when
-    it refuses.
+    Requests may overlap; they are answered in their order. Every method raises
+    `GatewayGone` when the gateway ends or does not answer within `REPLY_TIMEOUT`, and
+    `EnforcementError` with its words when it refuses.
     """
 
     def __init__(
@@ -34,6 +43,12 @@ class ControlClient:
         self._next = 0
         self._waiting: dict[int, asyncio.Future[dict[str, Any]]] = {}
         self._reading: asyncio.Task[None] | None = None
+        self._ended = False
+
+    @property
+    def ended(self) -> bool:
+        """Whether the gateway has ended the connection."""
+        return self._ended
 
     @classmethod
     async def connect(cls, sock: socket.socket) -> Self:
@@ -45,6 +60,8 @@ class ControlClient:
 
     async def request(self, op: str, **fields: Any) -> dict[str, Any]:
         """Send a request and return its reply."""
+        if self._ended:
+            raise GatewayGone("the gateway ended")
         self._next += 1
         number = self._next
         reply: asyncio.Future[dict[str, Any]] = (
@@ -65,12 +82,11 @@ class ControlClient:
             raise GatewayGone(f"the gateway is gone: {error}") from None
         finally:
             self._waiting.pop(number, None)
-        if not answer.get("ok"):
-            raise EnforcementError(f"the gateway refused {op}: {answer.get('error')}")
+        raise_if_refused(op, answer)
         return answer
 
     async def close(self) -> None:
-        """End the connection."""
+        """End the connection. Whoever waits for a reply is told that there is none."""
         self._writer.close()
         if self._reading is not None:
             self._reading.cancel()
@@ -85,16 +101,27 @@ class ControlClient:
                     waiting.set_result(reply)
         except (OSError, ValueError):
             pass  # Told to whoever waits, below.
-        for waiting in tuple(self._waiting.values()):
-            if not waiting.done():
-                waiting.set_exception(GatewayGone("the gateway ended"))
+        finally:
+            self._ended = True
+            for waiting in tuple(self._waiting.values()):
+                if not waiting.done():
+                    waiting.set_exception(GatewayGone("the gateway ended"))
+
+
+def raise_if_refused(op: str, answer: Mapping[str, Any]) -> None:
+    """Raise what *answer* says is wrong with the request, if anything is."""
+    if answer.get("ok"):
+        return
+    said = f"the gateway refused {op}: {answer.get('error')}"
+    raise (Quarantined if answer.get("quarantined") else EnforcementError)(said)
 
 
 class RecordStream:
     """The flow records of a gateway, as they are written.
 
     Calls *on_record* with each one (a plain mapping), and *on_missed* with a number of
-    records that this subscriber was too slow for.
+    records that could not be had: the gateway had no room for them, or *on_record*
+    raised an exception.
     """
 
     def __init__(
@@ -108,6 +135,11 @@ class RecordStream:
         self._reading: asyncio.Task[None] | None = None
         self._flushes: dict[int, asyncio.Future[None]] = {}
         self._next = 0
+
+    @property
+    def ended(self) -> bool:
+        """Whether no record will come any more."""
+        return self._reading is not None and self._reading.done()
 
     async def start(self, sock: socket.socket) -> None:
         """Subscribe at the gateway at the other end of *sock*."""
@@ -132,12 +164,13 @@ class RecordStream:
             pass  # The records that did come are handed over all the same.
 
     async def stop(self) -> None:
-        """End the subscription."""
-        if self._writer is not None:
-            self._writer.close()
+        """End the subscription, having read what a gateway that is gone had written."""
         if self._reading is not None:
+            await asyncio.wait({self._reading}, timeout=END_TIMEOUT)
             self._reading.cancel()
             await asyncio.gather(self._reading, return_exceptions=True)
+        if self._writer is not None:
+            self._writer.close()
 
     async def _read(self, reader: asyncio.StreamReader) -> None:
         try:
@@ -158,4 +191,8 @@ class RecordStream:
         elif "missed" in value:
             self._on_missed(value["missed"])
         elif "verdict" in value:
-            self._on_record(value)
+            try:
+                self._on_record(value)
+            except Exception:  # noqa: BLE001 - whatever it is, those to come are wanted
+                _log.exception("a flow record could not be taken")
+                self._on_missed(1)

@@ -31,16 +31,22 @@ def read_record(values: dict[str, Any]) -> FlowRecord:
 
 
 class RecordBook:
-    """Completes records, and remembers lookups for the next gateway."""
+    """Completes records, and remembers lookups for the next gateway.
+
+    Each gateway numbers its flows from one; here the numbers go on.
+    """
 
     def __init__(self, on_record: Callable[[FlowRecord], None]) -> None:
         self._on_record = on_record
+        self._before = 0
+        self._highest = 0
         self._open: dict[int, FlowRecord] = {}
         self._lookups: dict[str, dict[tuple[str, str], None]] = {}
 
     def take(self, values: dict[str, Any]) -> None:
         """Read one line of a gateway."""
-        record = read_record(values)
+        record = read_record({**values, "id": values["id"] + self._before})
+        self._highest = max(self._highest, record.id)
         self._remember(record)
         if not record.ended:
             self._open[record.id] = record
@@ -50,9 +56,10 @@ class RecordBook:
 
     def gateway_ended(self) -> None:
         """Complete what the gateway had announced."""
-        for record in self._open.values():
+        announced, self._open = self._open, {}
+        self._before = self._highest
+        for record in announced.values():
             self._on_record(replace(record, ended=True, error="the gateway ended"))
-        self._open.clear()
 
     def lookups(self, devbox: str) -> dict[str, list[str]]:
         """The lookups of a devbox: by address, the names, the latest last."""

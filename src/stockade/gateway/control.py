@@ -2,12 +2,15 @@
 
 One JSON object a line, each request answered by one reply with the same `id`:
 
-    {"id": 7, "op": "update", "devbox": "dbx_…", "push": {…}}
-    {"id": 7, "ok": true, "generation": 3, "digest": "…", "cut": 2}
+    {"id": 7, "op": "update", "devboxes": ["dbx_…"], "push": {…}}
+    {"id": 7, "ok": true, "devboxes": {"dbx_…": {"ok": true, "generation": 3,
+                                                 "digest": "…", "cut": 2}}}
     {"id": 8, "ok": false, "error": "…"}
 
-`push` is {policy_id, generation, digest, policy}. The reply to a push is sent when it
-is in force. After `subscribe` the connection carries flow records, one a line, instead.
+`push` is {policy_id, generation, digest, policy}. The reply to a push is sent when it is
+in force, and says of each devbox how many flows that cut. A push that cannot be read
+puts its devboxes in quarantine: everything is denied, and the reply says so. After
+`subscribe` the connection carries flow records, one a line, instead.
 """
 
 from __future__ import annotations
@@ -16,16 +19,17 @@ import asyncio
 import json
 import logging
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from ipaddress import ip_address
 from typing import Any
 
 from stockade.errors import InvalidRequest, StockadeError
-from stockade.gateway.devboxes import Acknowledgement, AttachedDevbox
+from stockade.gateway.devboxes import AttachedDevbox
 from stockade.gateway.record_stream import RecordStream
 from stockade.gateway.services import Services
 from stockade.gateway.settings import MAX_LINE
 from stockade.names import Hostname
+from stockade.policy.decide import CompiledPolicy
 from stockade.spec import PolicyPush
 
 _log = logging.getLogger(__name__)
@@ -74,16 +78,20 @@ class ControlService:
         try:
             reply.update(await self._perform(request))
         except StockadeError as error:
-            reply.update(ok=False, error=str(error), kind=type(error).__name__)
+            reply.update(_refusal(error))
+        except Exception as error:  # noqa: BLE001 - one request, not all that follow
+            _log.exception("a request of the agent failed")
+            reply.update(_refusal(error))
         return reply
 
     async def _perform(self, request: Mapping[str, Any]) -> dict[str, Any]:
         match request.get("op"):
+            case "ping":
+                return {}
             case "attach":
                 return self._attach(request)
             case "update":
-                devbox = self._services.registry.named(request["devbox"])
-                return self._push(devbox, request["push"])
+                return self._update(request["devboxes"], request["push"])
             case "detach":
                 return await self._detach(request["devbox"])
             case "serve":
@@ -100,7 +108,21 @@ class ControlService:
             for name in names:
                 devbox.lookups.record(Hostname.parse(name), ip_address(text))
         self._services.registry.attach(devbox)
-        return self._push(devbox, request["push"])
+        return _push(devbox, _read(request["push"]))
+
+    def _update(self, names: Sequence[str], raw: Mapping[str, Any]) -> dict[str, Any]:
+        """Push one policy to many devboxes; it is read once. What each says to it."""
+        read = _read(raw)
+        said: dict[str, Any] = {}
+        for name in names:
+            try:
+                said[name] = {
+                    "ok": True,
+                    **_push(self._services.registry.named(name), read),
+                }
+            except StockadeError as error:
+                said[name] = _refusal(error)
+        return {"devboxes": said}
 
     async def _detach(self, name: str) -> dict[str, Any]:
         """Remove a devbox; its flows have ended when the reply is sent."""
@@ -110,18 +132,6 @@ class ControlService:
             ending.events.close()
         self._services.log.flush_questions()
         return {}
-
-    def _push(self, devbox: AttachedDevbox, raw: Mapping[str, Any]) -> dict[str, Any]:
-        """Put a policy in force, or the devbox in quarantine when it cannot be read."""
-        try:
-            push = PolicyPush.from_mapping(raw)
-        except StockadeError as error:
-            cut = devbox.quarantine()
-            raise InvalidRequest(
-                f"{devbox.devbox} denies everything ({cut} flows cut): its policy cannot "
-                f"be applied: {error}"
-            ) from None
-        return _acknowledgement(devbox.apply(push))
 
     def _status(self) -> dict[str, Any]:
         return {
@@ -156,8 +166,39 @@ class ControlService:
             end()
 
 
-def _acknowledgement(ack: Acknowledgement) -> dict[str, Any]:
+class Quarantine(InvalidRequest):
+    """A policy cannot be applied, and the devbox is denied everything."""
+
+
+def _read(raw: Mapping[str, Any]) -> tuple[PolicyPush, CompiledPolicy] | Exception:
+    """A push, ready to be put in force; or what is wrong with it."""
+    try:
+        push = PolicyPush.from_mapping(raw)
+        return push, CompiledPolicy(push.policy)
+    except Exception as error:  # noqa: BLE001 - whatever it is, nothing may be allowed
+        return error
+
+
+def _push(
+    devbox: AttachedDevbox, read: tuple[PolicyPush, CompiledPolicy] | Exception
+) -> dict[str, Any]:
+    """Put a policy in force, or the devbox in quarantine when it cannot be read."""
+    if isinstance(read, Exception):
+        cut = devbox.quarantine()
+        raise Quarantine(
+            f"{devbox.devbox} denies everything ({cut} flows cut): its policy cannot "
+            f"be applied: {read}"
+        )
+    ack = devbox.apply(*read)
     return {"generation": ack.generation, "digest": ack.digest, "cut": ack.cut}
+
+
+def _refusal(error: Exception) -> dict[str, Any]:
+    return {
+        "ok": False,
+        "error": str(error) or type(error).__name__,
+        "quarantined": isinstance(error, Quarantine),
+    }
 
 
 def _line(value: Mapping[str, Any]) -> bytes:

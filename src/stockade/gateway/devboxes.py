@@ -106,27 +106,19 @@ class AttachedDevbox:
             return deny(Reason.POLICY_UNAVAILABLE)
         return decide(self.policy, self._guardrails, flow)
 
-    def apply(self, push: PolicyPush) -> Acknowledgement:
+    def apply(
+        self, push: PolicyPush, compiled: CompiledPolicy | None = None
+    ) -> Acknowledgement:
         """Put *push* in force, whole, and cut the flows it does not allow.
 
-        Pushing the generation that is in force again changes nothing. Raises `Conflict`
-        for an older generation of the same policy, and for another content under the
-        same one.
+        *compiled* is its policy, where that goes to many devboxes at once. Pushing what
+        is in force again changes nothing. Raises `Conflict` when *push* may not follow
+        it.
         """
-        current = self._push
-        if current is not None and current.policy_id == push.policy_id:
-            if push.generation < current.generation:
-                raise Conflict(
-                    f"{self.devbox}: generation {push.generation} of {push.policy_id} is "
-                    f"older than {current.generation}, which is in force"
-                )
-            if push.generation == current.generation and push.digest != current.digest:
-                raise Conflict(
-                    f"{self.devbox}: generation {push.generation} of {push.policy_id} is "
-                    "in force with another content"
-                )
-        compiled = CompiledPolicy(push.policy)
-        self.policy, self._push = compiled, push
+        if self._push is not None:
+            push.check_follows(self._push)
+        self.policy = compiled or CompiledPolicy(push.policy)
+        self._push = push
         self._changed()
         return Acknowledgement(
             push.policy_id, push.generation, push.digest, self.recheck_flows()

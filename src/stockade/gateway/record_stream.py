@@ -36,7 +36,7 @@ class RecordStream:
     def flush(self) -> None:
         """Write what waits, or count it as missed when the subscriber is too slow."""
         waiting, self._waiting = self._waiting, {}
-        if not waiting or self._writer.is_closing():
+        if not (waiting or self._missed) or self._writer.is_closing():
             return
         if self._writer.transport.get_write_buffer_size() > MAX_BUFFERED:
             self._missed += len(waiting)

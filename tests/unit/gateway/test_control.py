@@ -18,6 +18,7 @@ from stockade.gateway.devboxes import AttachedDevbox
 from stockade.gateway.flowlog import FlowRecord, Kind
 from stockade.names import Hostname
 from stockade.policy.decide import Flow, Reason, deny
+from stockade.spec import PolicyPush
 from tests.unit.gateway.fakes import Clock, FakeResolver, devbox, push, run, services
 
 ADDRESS = "100.127.0.3"
@@ -50,6 +51,13 @@ class Gateway:
             "push": push("a.test", 3).to_mapping(),
         }
         return await self.say(**{**request, **fields})
+
+    async def update(self, raw: Any, devbox: str = "dbx_1") -> dict[str, Any]:
+        """Push to one devbox; what that says to it."""
+        answer = await self.say(op="update", devboxes=[devbox], push=raw)
+        assert answer["ok"]
+        said: dict[str, Any] = answer["devboxes"][devbox]
+        return said
 
 
 @contextlib.asynccontextmanager
@@ -96,7 +104,7 @@ def test_an_update_is_acknowledged_when_it_is_in_force() -> None:
         async with gateway() as g:
             await g.attach()
             told = push("b.test", 4)
-            answer = await g.say(op="update", devbox="dbx_1", push=told.to_mapping())
+            answer = await g.update(told.to_mapping())
             assert (answer["ok"], answer["generation"]) == (True, 4)
             assert answer["digest"] == told.digest
             assert g.services.registry.named("dbx_1").push == told
@@ -105,24 +113,72 @@ def test_an_update_is_acknowledged_when_it_is_in_force() -> None:
 
 
 @pytest.mark.parametrize(
-    ("request_", "said"),
+    ("devbox_", "told", "said"),
     [
-        pytest.param({"op": "update", "devbox": "dbx_9"}, "dbx_9", id="unknown devbox"),
-        pytest.param({"op": "fly"}, "unknown operation 'fly'", id="unknown operation"),
-        pytest.param({"op": "update"}, "older", id="a stale generation"),
+        pytest.param("dbx_9", push("a.test", 9), "dbx_9", id="unknown devbox"),
+        pytest.param("dbx_1", push("a.test b.test", 2), "older", id="older"),
+        pytest.param("dbx_1", push("b.test", 3), "another content", id="changed"),
     ],
 )
 def test_a_refusal_is_told_and_changes_nothing(
-    request_: dict[str, Any], said: str
+    devbox_: str, told: PolicyPush, said: str
 ) -> None:
     async def main() -> None:
         async with gateway() as g:
             await g.attach()
-            stale = push("a.test b.test", 2).to_mapping()
-            answer = await g.say(**{"devbox": "dbx_1", "push": stale, **request_})
+            answer = await g.update(told.to_mapping(), devbox_)
             assert not answer["ok"]
+            assert not answer["quarantined"]
             assert said in answer["error"]
             assert g.services.registry.named("dbx_1").push == push("a.test", 3)
+
+    run(main())
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        {"op": "fly"},
+        {},
+        {"op": "update"},
+        {"op": "update", "devboxes": 7, "push": {}},
+        {"op": "attach", "devbox": "dbx_2"},
+        {"op": "attach", "devbox": "dbx_2", "addresses": ["nowhere"], "push": {}},
+        {"op": "detach"},
+    ],
+)
+def test_a_request_that_makes_no_sense_is_refused_and_ends_nothing(
+    request_: dict[str, Any],
+) -> None:
+    async def main() -> None:
+        async with gateway() as g:
+            await g.attach()
+            answer = await g.say(**request_)
+            assert not answer["ok"]
+            assert answer["error"]
+            assert (await g.say(op="ping"))["ok"]
+            assert g.services.registry.named("dbx_1").push == push("a.test", 3)
+
+    run(main())
+
+
+def test_one_push_for_many_devboxes_is_answered_for_each() -> None:
+    async def main() -> None:
+        async with gateway() as g:
+            await g.attach()
+            await g.attach(devbox="dbx_2", addresses=["100.127.0.5"])
+            told = push("b.test", 4).to_mapping()
+            names = ["dbx_1", "dbx_9", "dbx_2"]
+            answer = await g.say(op="update", devboxes=names, push=told)
+            oks = {name: said["ok"] for name, said in answer["devboxes"].items()}
+            assert oks == {"dbx_1": True, "dbx_9": False, "dbx_2": True}
+            broken = {**told, "generation": 5, "digest": ""}
+            answer = await g.say(op="update", devboxes=["dbx_1", "dbx_2"], push=broken)
+            for name in ("dbx_1", "dbx_2"):
+                assert answer["devboxes"][name]["quarantined"]
+                box = g.services.registry.named(name)
+                flow = Flow(443, name=Hostname("b.test"))
+                assert box.decide(flow) == deny(Reason.POLICY_UNAVAILABLE)
 
     run(main())
 
@@ -134,6 +190,7 @@ def test_a_refusal_is_told_and_changes_nothing(
         pytest.param({"digest": "0" * 64}, id="another digest"),
         pytest.param({"policy": {"name": "p", "allow_al": True}}, id="unknown field"),
         pytest.param({"policy": None}, id="no policy"),
+        pytest.param({"policy": ["a.test"]}, id="a policy of another shape"),
     ],
 )
 def test_a_policy_that_cannot_be_read_is_quarantine(
@@ -146,10 +203,11 @@ def test_a_policy_that_cannot_be_read_is_quarantine(
             broken = {**push("a.test", 4).to_mapping(), **damage}
             if op == "update":
                 await g.attach()
-                answer = await g.say(op="update", devbox="dbx_1", push=broken)
+                answer = await g.update(broken)
             else:
                 answer = await g.attach(push=broken)
             assert not answer["ok"]
+            assert answer["quarantined"]
             assert "denies everything" in answer["error"]
             box = g.services.registry.named("dbx_1")
             flow = Flow(443, name=Hostname("a.test"))
