@@ -99,7 +99,7 @@ class Connection:
         decision = self._devbox.decide(self._facts)
         if decision.allowed:
             return False
-        self._record.cut = decision
+        self._record.cut_by(decision)
         self.abort()
         return True
 

@@ -100,6 +100,13 @@ class AttachedDevbox:
         """The generation in force; None while the devbox is in quarantine."""
         return self._push
 
+    @property
+    def end_of_flow(self) -> str:
+        """What the record of a flow says that the policy in force has cut."""
+        if self._push is None:
+            return "cut: no policy is in force"
+        return f"cut by generation {self._push.generation}"
+
     def decide(self, flow: Flow) -> Decision:
         """Judge *flow* by the policy in force."""
         if self._push is None:

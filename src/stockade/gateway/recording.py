@@ -63,6 +63,11 @@ class ConnectionRecord:
             cut=self.cut,
         )
 
+    def cut_by(self, decision: Decision) -> None:
+        """Note that the policy in force ends the connection."""
+        self.cut = decision
+        self.error = self._devbox.end_of_flow
+
     def failed(self, error: Exception) -> None:
         """Note the first error that ended the connection."""
         if self.error is None:

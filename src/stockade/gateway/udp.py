@@ -113,7 +113,7 @@ class Exchange:
         decision = self._devbox.decide(self._facts)
         if decision.allowed:
             return False
-        self.end(cut=decision)
+        self.end(cut=decision, error=self._devbox.end_of_flow)
         return True
 
     def abort(self) -> None:
@@ -200,8 +200,9 @@ class UdpService:
         self._denied = {k: at for k, at in self._denied.items() if at > now}
 
     def forget(self, exchange: Exchange) -> None:
-        """Drop an exchange that has ended."""
-        self._exchanges.pop(exchange.key, None)
+        """Drop an exchange that has ended; another may have taken its place."""
+        if self._exchanges.get(exchange.key) is exchange:
+            del self._exchanges[exchange.key]
 
     def stop(self) -> None:
         """End all exchanges."""
@@ -234,13 +235,27 @@ class UdpService:
                 self._denied[key] = now + _DENIED_MEMORY
                 self._open(devbox, decision, flow, name).close()
             return None
-        # By name, what is looked up counts, not the address the devbox used.
-        facts = flow if name is None else Flow(flow.port, Transport.UDP, name=name)
+        if name is not None:
+            # What is looked up counts, not the address the devbox used.
+            facts = Flow(flow.port, Transport.UDP, name=name)
+        else:
+            facts = self._known(devbox, flow)
         record = self._open(devbox, decision, flow, name)
         exchange = Exchange(self, devbox, client, target, record, facts)
         self._exchanges[key] = exchange
         self._tasks.start(exchange.connect(name))
         return exchange
+
+    @staticmethod
+    def _known(devbox: AttachedDevbox, flow: Flow) -> Flow:
+        """*flow* with the name that DNS gave the devbox for its address.
+
+        A later policy that allows the name need not cut the exchange.
+        """
+        names = devbox.lookups.names(flow.address) if flow.address else ()
+        if not names or flow.port == QUIC_PORT:
+            return flow
+        return flow._replace(name=names[0])
 
     def _judge(
         self, devbox: AttachedDevbox, flow: Flow

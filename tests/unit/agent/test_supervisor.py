@@ -52,7 +52,7 @@ class Control:
             if not self.lives:
                 raise GatewayGone("the gateway ended")
             self.lives -= 1
-        told = fields.get("devboxes", fields.get("devbox"))
+        told: Any = fields.get("devboxes", fields.get("devbox"))
         self.asked.append((op, told))
         await asyncio.sleep(0)
         if op == "attach":
