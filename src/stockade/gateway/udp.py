@@ -248,10 +248,7 @@ class UdpService:
 
     @staticmethod
     def _known(devbox: AttachedDevbox, flow: Flow) -> Flow:
-        """*flow* with the name that DNS gave the devbox for its address.
-
-        A later policy that allows the name need not cut the exchange.
-        """
+        """*flow* with the name DNS gave for its address: a later policy may allow it."""
         names = devbox.lookups.names(flow.address) if flow.address else ()
         if not names or flow.port == QUIC_PORT:
             return flow
@@ -275,9 +272,8 @@ class UdpService:
         if names and flow.port == QUIC_PORT:
             return deny(Reason.QUIC), names[0]
         if names:
-            return devbox.decide(Flow(flow.port, Transport.UDP, name=names[0])), names[
-                0
-            ]
+            named = Flow(flow.port, Transport.UDP, name=names[0])
+            return devbox.decide(named), names[0]
         denied = devbox.sinkhole.name_of(flow.address)
         if denied is not None:
             return deny(Reason.HOSTNAME_NOT_ALLOWED), denied
