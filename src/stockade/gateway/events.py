@@ -1,9 +1,9 @@
 """Tells the sockets of one devbox when they can be read or written.
 
 Each devbox has an epoll of its own, which the event loop watches as one descriptor. So
-in each round of the loop every devbox has one turn, and a devbox that keeps thousands of
-sockets busy takes no turn from another. A socket costs one system call to watch, where
-the loop's own readers cost several for each wait.
+in each round of the loop every devbox has one turn, which is short: a devbox that keeps
+thousands of sockets busy does not make another wait. A socket costs one system call to
+watch, where the loop's own readers cost several for each wait.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ import errno
 import select
 from collections.abc import Callable
 
-#: How many events one devbox may have served in a turn.
-TURN = 16
+#: How many events one devbox may have served in a turn. The kernel tells first of those
+#: that have waited longest.
+TURN = 4
 
 Handler = Callable[[int], None]
 

@@ -18,6 +18,9 @@ class Limits:
 
     flows: int = 2_048
     udp_flows: int = 1_024
+    #: For the connections of one lane while other lanes start some, too.
+    contended_connections_per_second: float = 1_000.0
+    contended_connection_burst: float = 100.0
     #: For a client to whose destination nothing leads but what it says.
     first_byte_timeout: float = 1.5
     sniff_timeout: float = 10.0

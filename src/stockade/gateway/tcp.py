@@ -11,7 +11,7 @@ from ipaddress import ip_address
 from stockade.gateway.connection import Connection
 from stockade.gateway.devboxes import AttachedDevbox
 from stockade.gateway.flowlog import Kind
-from stockade.gateway.listening import TaskKeeper, accept_each
+from stockade.gateway.listening import Pace, TaskKeeper, accept_each
 from stockade.gateway.services import Services
 from stockade.gateway.sides import reset
 from stockade.gateway.upstream import keep_alive, tune
@@ -30,6 +30,11 @@ class TcpService:
         self._services = services
         self._tasks = tasks
         self._clock = clock
+        self._pace = Pace(
+            clock,
+            rate=services.limits.contended_connections_per_second,
+            burst=services.limits.contended_connection_burst,
+        )
         self._refused: dict[AttachedDevbox, float] = {}
 
     def serve(self, listener: socket.socket) -> None:
@@ -40,7 +45,7 @@ class TcpService:
         # found: a congestion control that paces (BBR) costs a third of the throughput.
         with contextlib.suppress(OSError):  # A matter of speed alone.
             listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, b"reno")
-        accept_each(listener, self._accepted)
+        accept_each(listener, self._accepted, self._pace)
 
     def end_idle(self) -> None:
         """End the connections in which nothing has passed for too long."""
