@@ -131,6 +131,12 @@ class Lab:
         with self._lock:
             self._take(self._call(op="sync"))
 
+    def forget(self) -> None:
+        """Drop the record so far: of an hour of traffic it would take all memory."""
+        with self._lock:
+            self.sync()
+            self._entries.clear()
+
     @property
     def record(self) -> tuple[Entry, ...]:
         """All entries as of the last sync, oldest first."""
