@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from stockade.errors import HostnameError, WireError
 from stockade.gateway.devboxes import AttachedDevbox
+from stockade.gateway.flowlog import Subject
 from stockade.gateway.relay import Relay
 from stockade.gateway.sides import Side
 from stockade.names import Hostname
@@ -74,6 +75,7 @@ class RequestRelay:
         self._relay = relay
         self._stream = RequestStream()
         self._requests = 0
+        self._checked: tuple[str, bool, Subject] | None = None
 
     async def run(self, data: bytes) -> None:
         """Forward *data* and all that follows, until the client ends.
@@ -134,11 +136,15 @@ class RequestRelay:
         return False
 
     def _check(self, head: RequestHead) -> None:
+        checked = (head.host, head.method == "CONNECT", self._devbox.subject)
+        if checked == self._checked:
+            return  # As the request before, under the same policy.
         name, decision = judge_head(self._devbox, head, self._port)
         if decision.allowed and name != self._name:
             decision = deny(Reason.HTTP_HOST_MISMATCH)
         if not decision.allowed:
             raise Refused(decision, head.host)
+        self._checked = checked
 
     async def _upgrade(self, head: bytes) -> bool:
         """Forward a request for an upgrade and see what the upstream says to it."""
