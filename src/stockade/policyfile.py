@@ -16,11 +16,17 @@ def load_policy(path: Path) -> NetworkPolicy:
 
     A file without a `name` is named after itself.
     """
-    text = read_policy_text(path)
+    return parse_policy(read_policy_text(path), path)
+
+
+def parse_policy(text: str, path: Path) -> NetworkPolicy:
+    """Read the text of a policy file, *path*. Raises as `load_policy` does."""
     try:
         values = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise InvalidRequest(f"{path}: {error}") from None
+    except RecursionError:
+        raise InvalidRequest(f"{path}: lists nested too deeply") from None
     values.setdefault("name", path.stem)
     try:
         return NetworkPolicy.from_mapping(values)

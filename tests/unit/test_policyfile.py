@@ -80,3 +80,9 @@ def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
 def test_what_only_a_comment_says_is_not_the_place() -> None:
     assert line_of("# bad\nx = 'bad'\n", "x: 'bad' is bad") == 2
     assert line_of("x = 1\n", "nothing quoted here") is None
+
+
+def test_lists_nested_without_end_are_refused(tmp_path: Path) -> None:
+    path = written(tmp_path, "a = " + "[" * 100_000)
+    with pytest.raises(InvalidRequest, match="nested too deeply"):
+        load_policy(path)
