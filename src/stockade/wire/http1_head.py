@@ -142,7 +142,9 @@ def parse_whole_head(octets: bytes) -> RequestHead:
         port=port,
         framing=framing,
         content_length=length,
-        upgrade=_upgrade(fields, options) if is_modern else None,
+        # HTTP/1.0 has no upgrades (RFC 9110 section 7.8), but llhttp takes them there too,
+        # and reads no body then, whatever length is declared.
+        upgrade=_upgrade(fields, options),
         keep_alive="close" not in options if is_modern else "keep-alive" in options,
         size=len(octets),
         expect_continue=_expects_continue(fields) and is_modern,

@@ -93,7 +93,7 @@ def test_chunks_are_not_for_http_1_0() -> None:
         pytest.param(["Upgrade: websocket"], 1, None, id="offered, not asked"),
         pytest.param(["Connection: upgrade"], 1, None, id="asked for nothing"),
         pytest.param(
-            ["Connection: Upgrade", "Upgrade: x"], 0, None, id="not in HTTP/1.0"
+            ["Connection: Upgrade", "Upgrade: x"], 0, "x", id="in HTTP/1.0, by llhttp"
         ),
     ],
 )
