@@ -247,7 +247,7 @@ async def _hold(pid: int, policy: str) -> None:
     launched = launch(load_settings(os.environ))
     launched.network.configure()
     supervisor = GatewaySupervisor(
-        launched.settings, launched.gateway, lambda _: None, lambda _: None
+        *launched.gateways[0], lambda _: None, lambda _: None
     )
     await supervisor.start()
     rule: dict[str, object] = {"allow_all": True}

@@ -149,7 +149,8 @@ class Driver:
 
     async def status(self) -> dict[str, Any]:
         """What the gateway says of itself."""
-        return await self._agent._supervisor.status()
+        (said,) = await self._agent._gateway.status()
+        return said
 
     async def missed(self) -> dict[str, Any]:
         """The number of records that could not be had."""

@@ -97,8 +97,8 @@ class Keeper:
         """Put the namespace of a process on a slot, as a devbox without a container."""
         slot = Slot(index)
         addresses = (str(slot.devbox4), str(slot.devbox6))
-        await self._agent._supervisor.attach(
-            Attachment(self._id(name), addresses, _push(policy, generation))
+        await self._agent._gateway.attach(
+            Attachment(self._id(name), addresses, _push(policy, generation)), slot
         )
         await asyncio.to_thread(self._network.attach, slot, pid)
         self._slots[name] = slot
@@ -108,7 +108,7 @@ class Keeper:
         """Take a slot's namespace off the gateway."""
         slot = self._slots.pop(name)
         await asyncio.to_thread(self._network.detach, slot)
-        await self._agent._supervisor.detach(self._id(name))
+        await self._agent._gateway.detach(self._id(name))
         return {}
 
     async def update(
@@ -116,12 +116,12 @@ class Keeper:
     ) -> dict[str, Any]:
         """Put another policy in force; how many flows that cut."""
         push = _push(policy, generation)
-        done = await self._agent._supervisor.update(self._id(name), push)
+        done = await self._agent._gateway.update(self._id(name), push)
         return {"cut": done.cut}
 
     async def status(self) -> dict[str, Any]:
         """What the gateway says of itself, and what is on record."""
-        said = await self._agent._supervisor.status()
+        (said,) = await self._agent._gateway.status()
         devboxes = said["devboxes"]
         return {
             "devboxes": len(devboxes),

@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from typing import Self, TypeVar
 
 from stockade.agent.launch import Launched
-from stockade.agent.supervisor import Attachment, GatewaySupervisor, InForce
+from stockade.agent.supervisor import Attachment, InForce
+from stockade.agent.workers import GatewayWorkers
 from stockade.config import Settings
 from stockade.errors import EnforcementError, Unavailable
 from stockade.gateway.flowlog import FlowRecord
@@ -75,9 +76,7 @@ class HostAgent:
     ) -> None:
         self._settings = settings
         self._network = launched.network
-        self._supervisor = GatewaySupervisor(
-            launched.settings, launched.gateway, on_record, on_missed
-        )
+        self._gateway = GatewayWorkers(launched, on_record, on_missed)
         self._devboxes: dict[str, Devbox] = {}
         self._free = iter(range(MAX_INDEX + 1))
         self._returned: list[int] = []
@@ -100,7 +99,7 @@ class HostAgent:
     async def start(self) -> None:
         """Finish the gateway's network, wait for its process, and guard both."""
         await asyncio.gather(
-            asyncio.to_thread(self._network.configure), self._supervisor.start()
+            asyncio.to_thread(self._network.configure), self._gateway.start()
         )
         self._guard = asyncio.get_running_loop().create_task(self._guard_network())
 
@@ -112,8 +111,8 @@ class HostAgent:
             await asyncio.gather(self._guard, return_exceptions=True)
         for devbox in tuple(self._devboxes.values()):
             await self.remove(devbox)
-        await self._supervisor.flush_records()
-        await self._supervisor.stop()
+        await self._gateway.flush_records()
+        await self._gateway.stop()
         self._network.stop()
 
     async def prepare(
@@ -165,8 +164,8 @@ class HostAgent:
         slot = devbox.slot
         addresses = (str(slot.devbox4), str(slot.devbox6))
         try:
-            in_force = await self._supervisor.attach(
-                Attachment(devbox.spec.id, addresses, push)
+            in_force = await self._gateway.attach(
+                Attachment(devbox.spec.id, addresses, push), slot
             )
             _check_in_force(in_force, push)
             await _in_thread(lambda: self._connect(devbox))
@@ -177,7 +176,7 @@ class HostAgent:
 
     async def update_policy(self, devbox: Devbox, push: PolicyPush) -> InForce:
         """Put another policy, or generation, in force; returns once it is."""
-        return await self._supervisor.update(devbox.spec.id, push)
+        return await self._gateway.update(devbox.spec.id, push)
 
     async def remove(self, devbox: Devbox) -> None:
         """End a devbox and take away all that belongs to it."""
@@ -185,7 +184,7 @@ class HostAgent:
             return
         # Its interface goes with its namespace, so there is nothing left to police.
         await _in_thread(devbox.box.remove)
-        await self._supervisor.detach(devbox.spec.id)
+        await self._gateway.detach(devbox.spec.id)
         if not self._stopping:
             await _in_thread(lambda: self._network.detach(devbox.slot))
             self._returned.append(devbox.slot.index)

@@ -28,29 +28,50 @@ class GatewayProcess:
 
 @dataclass(frozen=True, slots=True)
 class Launched:
-    """A gateway on its way: its network, what it was told, its process."""
+    """A gateway on its way: its network, and its processes with what each was told."""
 
     network: GatewayNetwork
-    settings: GatewaySettings
-    gateway: GatewayProcess
+    gateways: tuple[tuple[GatewaySettings, GatewayProcess], ...]
+    lanes: int = 1
 
 
-def launch(settings: Settings) -> Launched:
-    """Open a gateway's namespace and start its process. It serves nobody yet."""
-    network = GatewayNetwork()
+def launch(settings: Settings, *, lanes: int = 1, workers: int = 1) -> Launched:
+    """Open a gateway's namespace and start its processes. They serve nobody yet.
+
+    *lanes* is a power of two: devboxes are spread over so many sets of sockets, and the
+    sets over the *workers*, of which there may be as many as lanes.
+    """
+    network = GatewayNetwork(lanes)
     network.open()
-    told = GatewaySettings(
-        sockets=network.sockets.fds(),
-        opened=settings.open_private_cidrs,
-        closed=settings.deny_cidrs,
-        own_networks=(str(SLOT_NETWORK4), str(SLOT_NETWORK6)),
-        denied_answer=settings.denied_dns_answer,
-    )
+    sockets = network.sockets.fds()
+    gateways: list[tuple[GatewaySettings, GatewayProcess]] = []
     try:
-        return Launched(network, told, start_gateway(told))
+        for worker in range(workers):
+            told = GatewaySettings(
+                sockets={
+                    name: fd
+                    for name, fd in sockets.items()
+                    if _worker_of(name, workers) in (worker, None)
+                },
+                opened=settings.open_private_cidrs,
+                closed=settings.deny_cidrs,
+                own_networks=(str(SLOT_NETWORK4), str(SLOT_NETWORK6)),
+                denied_answer=settings.denied_dns_answer,
+            )
+            gateways.append((told, start_gateway(told)))
     except BaseException:
+        for _, gateway in gateways:
+            gateway.process.kill()
+            gateway.process.wait()
         network.stop()
         raise
+    return Launched(network, tuple(gateways), lanes)
+
+
+def _worker_of(name: str, workers: int) -> int | None:
+    """Which worker serves the socket of that name; None for one that all have."""
+    _, dot, lane = name.partition(".")
+    return int(lane) % workers if dot else None
 
 
 def start_gateway(settings: GatewaySettings) -> GatewayProcess:

@@ -63,7 +63,7 @@ async def guarded(network: Network) -> Running:
     process.wait()
     ours, theirs = socket.socketpair()
     gateway = GatewayProcess(process, ours, theirs)
-    launched: Any = Launched(network, GatewaySettings({}), gateway)  # type: ignore[arg-type]
+    launched: Any = Launched(network, ((GatewaySettings({}), gateway),))  # type: ignore[arg-type]
     agent = HostAgent(Settings(), launched, print, print)
     devbox = Running()
     agent._devboxes["dbx_1"] = devbox  # type: ignore[assignment]
