@@ -57,9 +57,9 @@ class GatewayWorkers:
     async def attach(self, attachment: Attachment, slot: Slot) -> InForce:
         """Tell the worker of *slot* of a devbox; returns once its policy is in force."""
         worker = self._workers[slot.lane(self._lanes) % len(self._workers)]
-        in_force = await worker.attach(attachment)
+        # Also if that fails: the worker may know of the devbox, until it is detached.
         self._of[attachment.devbox] = worker
-        return in_force
+        return await worker.attach(attachment)
 
     async def update(self, devbox: str, push: PolicyPush) -> InForce:
         """Put another policy, or generation, in force for a devbox."""
