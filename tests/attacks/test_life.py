@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
-import sys
-import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from tests.attacks import processes
+from tests.attacks.storm import STORM
 from tests.lab import Lab
 from tests.lab.addresses import v4, v6
 from tests.lab.stockade import Stockade, read_flows
@@ -21,28 +18,6 @@ from tests.lab.stockade import Stockade, read_flows
 A, X = v4(10), v4(66)
 # Nobody else's target: what an earlier run still had on its way must not count here.
 Y4, Y6 = v4(67), v6(67)
-DRIVER = Path(__file__).with_name("driver.py")
-
-#: Sends to the attacker as often as it can, by every way there is.
-STORM = """
-import socket, sys, time
-def send(end):
-    while time.monotonic() < end:
-        for address in sys.argv[2:4]:
-            family = socket.AF_INET6 if ":" in address else socket.AF_INET
-            udp = socket.socket(family, socket.SOCK_DGRAM)
-            tcp = socket.socket(family, socket.SOCK_STREAM)
-            tcp.setblocking(False)
-            for step in (lambda: udp.sendto(b"leak", (address, 9999)),
-                         lambda: udp.sendto(b"\\0" * 12, (address, 53)),
-                         lambda: tcp.connect((address, 80))):
-                try: step()
-                except OSError: pass
-            udp.close(); tcp.close()
-            time.sleep(0.002)
-print("up", flush=True)
-send(time.monotonic() + float(sys.argv[1]))
-"""
 
 
 @pytest.fixture
@@ -66,15 +41,11 @@ def test_nothing_leaves_before_the_policy_is_in_force(
     boots = int(os.environ.get("TEST_BOOTS", "10"))
     before = lab.packets()
     for _ in range(boots):
-        run = stockade.run(
-            "-q", "--", "python3", "-c", STORM, "0.05", X, v6(66), policy="a.test"
-        )
+        run = stockade.run("-q", "--", "python3", "-c", STORM, "0.05", policy="a.test")
         assert run.stdout == "up\n"
         assert {flow["verdict"] for flow in run.flows} == {"deny"}
     assert lab.packets() == before
-    control = stockade.run(
-        "-q", "--", "python3", "-c", STORM, "0.05", X, v6(66), policy="all"
-    )
+    control = stockade.run("-q", "--", "python3", "-c", STORM, "0.05", policy="all")
     assert control.saw(address=X)
 
 
@@ -85,10 +56,11 @@ def test_without_a_gateway_nothing_passes_and_soon_there_is_another(
 ) -> None:
     """The gateway is killed, or stopped, while a devbox uses it and tries to get around it.
 
-    A killed one is replaced; the policy is in force again before anything is served.
+    A killed one is replaced; the policy is in force again before anything is served. A
+    stopped one is told to go on.
     """
     script = (
-        f"python3 -c '{STORM}' 4 {Y4} {Y6} & "
+        f"python3 -c '{STORM}' 4 0.002 {Y4} {Y6} & "
         "while :; do curl -sS -m 1 http://a.test/hello && echo; sleep 0.05; done"
     )
     flows = lab.directory / f"life-{number}.jsonl"
@@ -103,12 +75,7 @@ def test_without_a_gateway_nothing_passes_and_soon_there_is_another(
         assert any("hello" in line for line in first)
         gateway = processes.gateway_of(process.pid)
         os.kill(gateway, number)
-        if number is signal.SIGSTOP:
-            mark = lab.mark()
-            time.sleep(1.0)
-            assert not lab.since(mark)
-            os.kill(gateway, signal.SIGCONT)
-        else:
+        if number is signal.SIGKILL:
             processes.wait_until(
                 lambda: processes.gateway_of(process.pid) != gateway, "new gateway"
             )
@@ -130,7 +97,7 @@ def test_what_is_killed_leaves_nothing(
     lab: Lab, stockade: Stockade, victim: str
 ) -> None:
     """`kill -9` of the command, of the devbox's first process, of everything at once."""
-    script = f"python3 -c '{STORM}' 30 {Y4} {Y6}; sleep 30"
+    script = f"python3 -c '{STORM}' 30 0.002 {Y4} {Y6}; sleep 30"
     before = lab.packets()
     process = stockade.popen(
         "--", "bash", "-c", script, policy="a.test",
@@ -157,31 +124,3 @@ def test_what_is_killed_leaves_nothing(
     assert processes.mounts() == set()
     counted = lab.packets() - before
     assert not [key for key in counted if key.address in (Y4, Y6)]
-
-
-@pytest.mark.usefixtures("nothing_left")
-def test_a_tighter_policy_cuts_what_it_no_longer_allows(lab: Lab) -> None:
-    """Connections of every kind are open when a name is taken out of the policy.
-
-    Those to that name are cut and counted; the others go on as if nothing had happened.
-    """
-    lab.set_name("stays.test", a=[v4(60)])
-    lab.set_name("goes.test", a=[v4(61)])
-    done = lab.exec_host([sys.executable, str(DRIVER), "tighten"], timeout=60)
-    assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout)
-    assert told["generations"] == [1, 2]
-    kinds = {"idle", "up", "down", "websocket", "ssh", "udp"}
-    assert set(told["cut"]) == kinds
-    assert told["acknowledged"] == len(kinds)
-    assert set(told["kept"]) == kinds
-
-
-@pytest.mark.usefixtures("nothing_left")
-def test_a_wider_policy_is_in_force_when_it_is_acknowledged(lab: Lab) -> None:
-    """A name is added, acknowledged, and connected to at once: no race, a hundred times."""
-    done = lab.exec_host([sys.executable, str(DRIVER), "widen"], timeout=60)
-    assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout)
-    assert told["before"] == "denied"
-    assert told["after"] == ["allowed", "denied"] * 20
