@@ -60,10 +60,9 @@ def main() -> int:
 
 
 def _tell(sample: Sample) -> None:
-    shown = " ".join(
-        f"{key.replace(' ', '-')}={value:.0f}" for key, value in sample.values.items()
-    )
-    print(f"{sample.seconds:6.0f} s life={sample.life} {shown}", flush=True)
+    shown = ("flows", "devboxes", "gateway rss", "gateway sockets", "gateway pipes")
+    counts = ", ".join(f"{sample.values[key]:.0f} {key}" for key in shown)
+    print(f"{sample.seconds:6.0f} s, gateway {sample.life + 1}: {counts}", flush=True)
 
 
 if __name__ == "__main__":

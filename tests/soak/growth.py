@@ -18,7 +18,7 @@ BOUNDS: Final[Mapping[str, float]] = {
     "gateway pss": 8.0,
     "agent rss": 8.0,
     "agent pss": 8.0,
-    "gateway sockets": 40,
+    "gateway sockets": 60,
     "gateway pipes": 40,
     "gateway other descriptors": 24,
     "gateway threads": 2,
@@ -34,7 +34,7 @@ BOUNDS: Final[Mapping[str, float]] = {
     "processes": 6,
     "control groups": 30,
     "files": 6,
-    "flows": 24,
+    "flows": 40,
     "devboxes": 6,
 }
 #: What need not be as before when all is over: memory that is kept, pipes that are kept
@@ -116,7 +116,7 @@ def judge(
     verdicts = []
     for key in kept[0].values:
         # A gateway that was killed took what it had with it; the agent did not.
-        of_gateway = key.startswith("gateway")
+        of_gateway = key.startswith(("gateway", "flows", "lookups"))
         points = [(s.seconds, s.values[key], s.life * of_gateway) for s in kept]
         values = [value for _, value, _ in points]
         verdicts.append(

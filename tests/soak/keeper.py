@@ -74,6 +74,7 @@ class Keeper:
         self, name: str, code: str, policy: dict[str, Any], generation: int
     ) -> dict[str, Any]:
         """Start a devbox, with a container, that runs Python *code*."""
+        push = _push(policy, generation)
         image = await ImageStore(self._settings.data_dir).ensure("default", None)
         spec = DevboxSpec(
             id=DevboxId(self._id(name)),
@@ -82,7 +83,7 @@ class Keeper:
         )
         stdio = Stdio(self._null, self._output, self._output)
         devbox = await self._agent.prepare(spec, image, stdio)
-        await self._agent.release(devbox, _push(policy, generation))
+        await self._agent.release(devbox, push)
         self._devboxes[name] = devbox
         return {}
 

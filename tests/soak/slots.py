@@ -19,10 +19,18 @@ from tests.soak.agent import Agent
 _FIRST_INDEX = 20_000
 _SPREAD = 4_000
 
+#: The names that traffic is about, but for the denied one.
+_NAMES = (
+    *("a.test", "b.test", "big.test", "sink.test", "ws.test", "ssh.test", "*.w.test"),
+    *("late.test", "greeting.test", "silent.test", "peer.test", "refused.test"),
+    *("blackhole.test", "reset.test", "cname.test", "many.test", "servfail.test"),
+    *("nx.test", "garbage.test", "liar.test", "private.test", "tcponly.test"),
+    *("rotating.test", "ttl0.test", "loop.test", "mixed.test"),
+)
 #: Policies, one of which each devbox has at a time; connections that one allows, another
 #: cuts.
 POLICIES: tuple[dict[str, object], ...] = (
-    {"allowed_hostnames": ["*.test"]},
+    {"allowed_hostnames": list(_NAMES)},
     {"allowed_hostnames": ["a.test", "b.test", "big.test", "*.w.test", "peer.test"]},
     {"allowed_hostnames": ["a.test", "ssh.test", "ws.test", "sink.test", "ttl0.test"]},
     {"allowed_hostnames": [f"host-{n}.w.test" for n in range(500)] + ["a.test"]},

@@ -29,7 +29,7 @@ class Plan:
     seconds: float
     every: float = 10.0
     slots: int = 20
-    users: int = 24
+    users: int = 36
     containers: int = 2
     #: The share of the usual rates.
     scale: float = 1.0
