@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import select
 import subprocess
+from collections.abc import Callable
 from ipaddress import ip_address
 
 import pytest
@@ -66,18 +68,45 @@ def test_a_machine_without_a_route_says_so():
         namespace.close()
 
 
-def test_an_address_that_comes_is_noticed():
-    address = ip_address("2001:db8:9::77")
+@pytest.mark.parametrize("remembers", [False, True])
+@pytest.mark.parametrize(
+    ("change", "back"),
+    [
+        ("addr add {} dev lo", "addr del {} dev lo"),
+        ("route add local {} dev lo table 77", "route del local {} table 77"),
+    ],
+)
+@pytest.mark.parametrize("text", ["2001:db8:9::77", "192.0.2.77"])
+def test_an_address_that_comes_and_goes_is_noticed(remembers, change, back, text):
+    address = ip_address(text)
+    version = f"-{address.version}"
     namespace = netns.create()
     uplink = HostUplink()
+    readers: list[tuple[int, Callable[[], None]]] = []
+
+    def ip(line):
+        with namespace.entered():
+            subprocess.run(["ip", version, *line.format(text).split()], check=True)
+        for descriptor, changed in readers:  # As the loop of a gateway does.
+            if select.select([descriptor], [], [], 0)[0]:
+                changed()
+
     try:
         with namespace.entered():
             uplink.start()
-            subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
-            argv = ["ip", "addr", "add", str(address), "dev", "lo"]
+            if remembers:
+                uplink.follow_changes(lambda *reader: readers.append(reader))
+        ip("link set lo up")
+        ip("rule add lookup 77")
+        for _ in range(2):
             assert uplink.is_host_address(address) is False
-            subprocess.run(argv, check=True)
-        assert uplink.is_host_address(address) is True
+            assert uplink.is_host_address(address) is False
+            ip(change)
+            assert uplink.is_host_address(address) is True
+            assert uplink.is_host_address(address) is True
+            ip(back)
+        assert uplink.is_host_address(address) is False
+        assert len(readers) == remembers
     finally:
         uplink.stop()
         namespace.close()

@@ -22,13 +22,7 @@ from stockade.gateway.farewell import say_and_end
 from stockade.gateway.first_bytes import FirstBytes, FirstBytesReader
 from stockade.gateway.flowlog import Kind
 from stockade.gateway.http import Refused, RequestRelay
-from stockade.gateway.judging import (
-    SSH_PORT,
-    Judged,
-    candidates,
-    judge,
-    observe,
-)
+from stockade.gateway.judging import SSH_PORT, Judged, candidates, judge, observe
 from stockade.gateway.listening import TaskKeeper
 from stockade.gateway.recording import ConnectionRecord, IdleWatch
 from stockade.gateway.relay import Relay
@@ -36,7 +30,6 @@ from stockade.gateway.resolver import ResolveError
 from stockade.gateway.services import Services
 from stockade.gateway.sides import Side
 from stockade.gateway.sinkhole import is_sinkhole
-from stockade.gateway.upstream import keep_alive
 from stockade.names import Hostname
 from stockade.policy.decide import Decision, Flow, Reason
 from stockade.policy.guardrails import Address
@@ -61,17 +54,14 @@ class Connection:
         self._address = address
         self._port = port
         self._loop = devbox.events.loop
-        self._is_kept_alive = False
         self._task: asyncio.Task[None] | None = None
         self._upstream: Side | None = None
         self._relay: Relay | None = None
         self._facts: Flow | None = None
         self._record = ConnectionRecord(services.log, devbox, address, port)
         self._early_problem: Exception | None = None
-        self._idle = IdleWatch(
-            idle=services.limits.idle_timeout,
-            half_open=services.limits.half_open_timeout,
-        )
+        self._idle = IdleWatch(services.limits)
+        self._has_begun = self._is_aborted = False
         devbox.flows.add(self)  # At once: others of the same batch are counted, too.
 
     def start(self, tasks: TaskKeeper) -> None:
@@ -80,10 +70,11 @@ class Connection:
 
     async def run(self) -> None:
         """Serve the connection to its end."""
-        orderly = False
+        self._has_begun, orderly = True, False
         try:
-            await self._serve()
-            orderly = True
+            if not self._is_aborted:
+                await self._serve()
+                orderly = True
         except (OSError, ResolveError) as error:
             self._record.failed(error)
         except asyncio.CancelledError:
@@ -105,14 +96,13 @@ class Connection:
 
     def abort(self) -> None:
         """End the connection with a reset."""
-        if self._task is not None:
+        self._is_aborted = True
+        # A task that is cancelled before it begins would not close what it holds.
+        if self._task is not None and self._has_begun:
             self._task.cancel()
 
     def end_if_idle(self, now: float) -> None:
         """End the connection when nothing has passed for longer than the limits say."""
-        if self._upstream is not None and not self._is_kept_alive:
-            self._is_kept_alive = True
-            keep_alive(self._upstream.sock)
         problem = self._idle.problem(self._relay, now)
         if problem is not None:
             self._record.error = problem
@@ -262,9 +252,7 @@ class Connection:
             early.cancel()
             await asyncio.gather(early, return_exceptions=True)
         if self._relay is not None and self._relay.bytes_down:
-            raise ConnectionAbortedError(
-                "the server of another name has spoken already"
-            )
+            raise ConnectionAbortedError("the server of another name has spoken")
         self._drop_upstream()
 
     def _drop_upstream(self) -> None:

@@ -6,6 +6,7 @@ from stockade.gateway.devboxes import AttachedDevbox
 from stockade.gateway.flowlog import FlowLog, Kind, OpenFlow
 from stockade.gateway.judging import Judged
 from stockade.gateway.relay import Relay
+from stockade.gateway.services import Limits
 from stockade.policy.decide import Decision, Flow, Reason, deny
 from stockade.policy.guardrails import Address
 
@@ -76,11 +77,11 @@ class ConnectionRecord:
 
 
 class IdleWatch:
-    """Tells when nothing has passed for too long. Times in seconds."""
+    """Tells when nothing has passed for too long."""
 
-    def __init__(self, *, idle: float, half_open: float) -> None:
-        self._idle = idle
-        self._half_open = half_open
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._is_probed = False
         self._moved = -1
         self._since = 0.0
 
@@ -88,9 +89,13 @@ class IdleWatch:
         """What is wrong with *relay*, seen at *now*; None if nothing."""
         if relay is None:
             return None
+        if not self._is_probed:  # Not before it has lasted: most are short.
+            self._is_probed = True
+            relay.keep_alive()
         moved = relay.bytes_up + relay.bytes_down
         if moved != self._moved:
             self._moved, self._since = moved, now
             return None
-        limit = self._half_open if relay.is_half_open else self._idle
+        limits = self._limits
+        limit = limits.half_open_timeout if relay.is_half_open else limits.idle_timeout
         return f"nothing passed for {limit:g} s" if now - self._since > limit else None

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from stockade.gateway.pump import PipePool, Pump
 from stockade.gateway.sides import Side
+from stockade.gateway.upstream import keep_alive
 
 
 class Relay:
@@ -41,6 +42,10 @@ class Relay:
     def is_half_open(self) -> bool:
         """Whether one direction has ended."""
         return self._open == 1
+
+    def keep_alive(self) -> None:
+        """Have the upstream probed from here on, so that one that is gone is noticed."""
+        keep_alive(self._upstream.sock)
 
     def start_up(self, before: Callable[[], None] | None = None) -> None:
         """Let the client's bytes pass from here on."""

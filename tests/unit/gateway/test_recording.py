@@ -11,6 +11,7 @@ import pytest
 from stockade.gateway.flowlog import FlowRecord, Kind
 from stockade.gateway.judging import Judged
 from stockade.gateway.recording import ConnectionRecord, IdleWatch
+from stockade.gateway.services import Limits
 from stockade.names import Hostname
 from stockade.policy.decide import Decision, Flow, Reason, Verdict, deny
 from tests.unit.gateway.fakes import Clock, FakeResolver, devbox, services
@@ -30,6 +31,10 @@ class Relayed:
     bytes_up: int = 0
     bytes_down: int = 0
     is_half_open: bool = False
+    probed: int = 0
+
+    def keep_alive(self) -> None:
+        self.probed += 1
 
 
 @pytest.fixture
@@ -109,7 +114,7 @@ def test_a_cut_is_the_last_word(
 
 
 def test_a_connection_is_idle_when_nothing_moves() -> None:
-    watch = IdleWatch(idle=100.0, half_open=10.0)
+    watch = IdleWatch(Limits(idle_timeout=100.0, half_open_timeout=10.0))
     assert watch.problem(None, 0.0) is None
     assert watch.problem(relayed(bytes_up=1), 0.0) is None
     assert watch.problem(relayed(bytes_up=1), 100.0) is None
@@ -119,6 +124,14 @@ def test_a_connection_is_idle_when_nothing_moves() -> None:
 
 
 def test_a_half_open_connection_has_less_time() -> None:
-    watch = IdleWatch(idle=100.0, half_open=10.0)
+    watch = IdleWatch(Limits(idle_timeout=100.0, half_open_timeout=10.0))
     assert watch.problem(relayed(is_half_open=True), 0.0) is None
     assert watch.problem(relayed(is_half_open=True), 11.0) == "nothing passed for 10 s"
+
+
+def test_what_lasts_is_probed_from_then_on() -> None:
+    watch = IdleWatch(Limits())
+    relay = relayed()
+    for now in (0.0, 5.0, 10.0):
+        watch.problem(relay, now)
+    assert relay.probed == 1
