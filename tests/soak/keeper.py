@@ -34,7 +34,7 @@ class Keeper:
     def __init__(self, directory: Path) -> None:
         self._settings = load_settings(os.environ)
         removal.sweep(self._settings.run_dir)
-        launched = launch(self._settings)
+        launched = launch(self._settings, lanes=4, workers=2)
         self._network = launched.network
         self._null = os.open(os.devnull, os.O_RDWR)
         self._output = os.open(directory / "boxes.out", os.O_CREAT | os.O_WRONLY)
@@ -122,8 +122,8 @@ class Keeper:
 
     async def status(self) -> dict[str, Any]:
         """What the gateway says of itself, and what is on record."""
-        (said,) = await self._agent._gateway.status()
-        devboxes = said["devboxes"]
+        said = await self._agent._gateway.status()
+        devboxes = [devbox for worker in said for devbox in worker["devboxes"]]
         return {
             "devboxes": len(devboxes),
             "flows": sum(devbox["flows"] for devbox in devboxes),
