@@ -97,6 +97,8 @@ class PolicyPush:
             digest = raw["digest"]
         except (KeyError, TypeError) as error:
             raise InvalidRequest(f"not a policy push: {error}") from None
+        if type(push.policy_id) is not str or type(push.generation) is not int:
+            raise InvalidRequest("not a policy push: an id or a generation of no kind")
         if push.digest != digest:
             raise InvalidRequest("the policy does not match its digest")
         return push

@@ -49,6 +49,11 @@ def changed(**values: Any) -> dict[str, Any]:
         pytest.param(changed(digest="0" * 64), "digest", id="another digest"),
         pytest.param(changed(digest=None), "not a policy push", id="no digest"),
         pytest.param(changed(generation=None), "not a policy push", id="no generation"),
+        pytest.param(changed(generation="3"), "a generation", id="a text for a number"),
+        pytest.param(
+            changed(generation=True), "a generation", id="a flag for a number"
+        ),
+        pytest.param(changed(policy_id=7), "an id", id="a number for an id"),
         pytest.param(changed(policy=None), "not a policy push", id="no policy"),
         pytest.param(changed(policy=[]), "expected fields", id="not a policy"),
         pytest.param(changed(policy={"name": "p"}), "digest", id="a list was lost"),

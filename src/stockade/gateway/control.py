@@ -58,7 +58,7 @@ class ControlService:
         reader, writer = await asyncio.open_unix_connection(sock=sock, limit=MAX_LINE)
         try:
             while line := await reader.readline():
-                request = json.loads(line)
+                request = read_request(line)
                 if request.get("op") == "subscribe":
                     writer.write(_line({"id": request.get("id"), "ok": True}))
                     await self._stream(reader, writer)
@@ -164,6 +164,17 @@ class ControlService:
                 await writer.drain()
         finally:
             end()
+
+
+def read_request(line: bytes) -> dict[str, Any]:
+    """Read a line of the agent. Raises `ValueError` for what is no JSON object."""
+    try:
+        request = json.loads(line)
+    except RecursionError:
+        raise ValueError("a request nested too deeply") from None
+    if not isinstance(request, dict):
+        raise ValueError(f"not a request: {line[:80]!r}")  # noqa: TRY004 - as any other
+    return request
 
 
 class Quarantine(InvalidRequest):

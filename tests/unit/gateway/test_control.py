@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from stockade.gateway.control import ControlService
+from stockade.gateway.control import ControlService, read_request
 from stockade.gateway.devboxes import AttachedDevbox
 from stockade.gateway.flowlog import FlowRecord, Kind
 from stockade.names import Hostname
@@ -264,3 +264,9 @@ def test_what_is_no_json_ends_the_connection() -> None:
             assert await asyncio.wait_for(g.reader.read(), 2) == b""
 
     run(main())
+
+
+@pytest.mark.parametrize("line", [b"[]", b"7", b"{", b"\xff", b"[" * 100_000])
+def test_a_line_that_is_no_request_is_told_as_such(line: bytes) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        read_request(line)
