@@ -8,7 +8,7 @@ PYTEST := $(BIN)/python -m pytest
 # Tests that build namespaces are many short waits: two workers, one file each.
 WORKERS ?= 2
 
-.PHONY: help setup setup-test setup-bench demo test unit e2e attack bench lint fix lock clean
+.PHONY: help setup setup-test setup-bench demo test unit e2e attack mutation soak bench lint fix lock clean
 
 help: ## show this list
 	@sed -nE 's/^([a-z0-9-]+):.*## (.*)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -37,6 +37,12 @@ e2e: setup-test ## whole runs in the lab
 
 attack: setup-test ## what a hostile devbox may try, each with its control
 	$(PYTEST) -q -n $(WORKERS) --dist loadfile tests/attacks
+
+mutation: setup-test ## prove that each attack test can fail; writes docs/mutation.md
+	@$(BIN)/python -m tests.attacks.mutation
+
+soak: setup-test ## an hour of churn on one gateway: does anything grow?
+	@$(BIN)/python -m tests.soak --chart docs/charts/soak.svg
 
 bench: setup-bench ## measure, side by side with what one would use instead
 	@$(BIN)/python -m bench
