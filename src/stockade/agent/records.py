@@ -8,7 +8,6 @@ was allowed is on record whatever happens.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import fields, replace
 from typing import Any
 
 from stockade.gateway.flowlog import FlowRecord, Kind
@@ -21,8 +20,8 @@ MAX_LOOKUPS = 16_384
 
 def read_record(values: dict[str, Any]) -> FlowRecord:
     """A record from its JSON form. Fields of a later version are left out."""
-    known = {field.name for field in fields(FlowRecord)}
-    wanted = {key: value for key, value in values.items() if key in known}
+    known = FlowRecord._fields
+    wanted = {key: values[key] for key in known if key in values}
     wanted["kind"] = Kind(wanted["kind"])
     wanted["verdict"] = Verdict(wanted["verdict"])
     wanted["reason"] = Reason(wanted["reason"])
@@ -59,7 +58,7 @@ class RecordBook:
         announced, self._open = self._open, {}
         self._before = self._highest
         for record in announced.values():
-            self._on_record(replace(record, ended=True, error="the gateway ended"))
+            self._on_record(record._replace(ended=True, error="the gateway ended"))
 
     def lookups(self, devbox: str) -> dict[str, list[str]]:
         """The lookups of a devbox: by address, the names, the latest last."""

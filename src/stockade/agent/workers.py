@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Any
 
 from stockade.agent.launch import Launched
@@ -34,7 +33,7 @@ class GatewayWorkers:
         numbers = itertools.count(1)
 
         def renumbered(record: FlowRecord) -> None:
-            on_record(replace(record, id=next(numbers)))
+            on_record(record._replace(id=next(numbers)))
 
         alone = len(launched.gateways) == 1
         self._lanes = launched.lanes

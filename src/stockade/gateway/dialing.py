@@ -33,16 +33,13 @@ def with_host_fact(services: Services, flow: Flow) -> Flow:
 
 def is_own(services: Services, address: Address) -> bool:
     """Whether *address* belongs to this machine or the gateway, in whatever form."""
+    if services.uplink.is_host_address(address):
+        return True
+    for network in services.own_networks:
+        if address.version == network.version and address in network:
+            return True
     inner = embedded_in(address)
-    forms = (address,) if inner is None else (address, inner)
-    return any(
-        services.uplink.is_host_address(form)
-        or any(
-            form.version == network.version and form in network
-            for network in services.own_networks
-        )
-        for form in forms
-    )
+    return inner is not None and is_own(services, inner)
 
 
 async def vetted_flows(
