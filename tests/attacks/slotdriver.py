@@ -24,11 +24,10 @@ from stockade.agent.supervisor import Attachment, InForce
 from stockade.agent.workers import GatewayWorkers
 from stockade.config import load_settings
 from stockade.gateway.flowlog import FlowRecord
-from stockade.host import netns
-from stockade.host.netns import Netns
 from stockade.host.slots import Slot
 from stockade.policy.model import NetworkPolicy
 from stockade.spec import PolicyPush
+from tests.e2e.host_box import Box
 from tests.lab.addresses import v4
 
 NAMES = ("a.test", "b.test")
@@ -55,7 +54,7 @@ class Slots:
         self.records: list[FlowRecord] = []
         self.missed = 0
         self.gateway = GatewayWorkers(launched, self.records.append, self._miss)
-        self.spaces: list[Netns] = [netns.create() for _ in range(count)]
+        self.boxes = [Box() for _ in range(count)]
         self.pushes: list[dict[str, Any]] = []
         self.tries: list[dict[str, Any]] = []
 
@@ -65,19 +64,17 @@ class Slots:
     async def start(self) -> None:
         """Attach all slots under the first generation."""
         await self.gateway.start()
-        # A slot is attached to a process, and these are without one.
-        self.network._hold_devbox = lambda pid: Netns(os.dup(self.spaces[pid].fd))  # type: ignore[method-assign]
-        for number in range(len(self.spaces)):
+        for number in range(len(self.boxes)):
             slot = Slot(number)
             addresses = (str(slot.devbox4), str(slot.devbox6))
             told = Attachment(name(number), addresses, push(1))
             await self.gateway.attach(told, slot)
-            await asyncio.to_thread(self.network.attach, slot, number)
+            await asyncio.to_thread(self.network.attach, slot, self.boxes[number].pid)
         self.pushes.append({"generation": 1, "asked": 0.0, "acknowledged": 0.0})
 
     async def flip(self, rate: float, seconds: float) -> None:
         """Push one generation after the other to all slots."""
-        everyone = [name(number) for number in range(len(self.spaces))]
+        everyone = [name(number) for number in range(len(self.boxes))]
         begun = time.monotonic()
         for generation in range(2, int(rate * seconds) + 2):
             asked = time.time()
@@ -96,7 +93,7 @@ class Slots:
 
     async def use(self, number: int, until: asyncio.Event) -> None:
         """Ask for one name after the other from one slot."""
-        await asyncio.sleep(PAUSE * number / len(self.spaces))
+        await asyncio.sleep(PAUSE * number / len(self.boxes))
         turn = 0
         while not until.is_set():
             turn += 1
@@ -117,7 +114,7 @@ class Slots:
 
     async def _ask(self, number: int, wanted: str, path: str) -> dict[str, Any]:
         loop = asyncio.get_running_loop()
-        with self.spaces[number].entered():
+        with self.boxes[number].netns.entered():
             sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         sock.setblocking(False)
         request = f"GET {path} HTTP/1.1\r\nHost: {wanted}\r\nConnection: close\r\n\r\n"
@@ -136,10 +133,12 @@ class Slots:
 
     async def stop(self) -> None:
         """Take everything away; all records have come then."""
-        for number in range(len(self.spaces)):
+        for number in range(len(self.boxes)):
             await self.gateway.detach(name(number))
         await self.gateway.stop()
         self.network.stop()
+        for box in self.boxes:
+            box.__exit__()
 
 
 def name(number: int) -> str:

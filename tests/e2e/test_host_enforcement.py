@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -78,6 +79,67 @@ def test_a_breakage_is_noticed_and_healed(running, name):
     network.repair()
     assert network.verify() == []
     assert [obstacle(network, box) for box in boxes] == [None, None]
+
+
+LINK_BREAKAGES = {
+    "down": "ip link set sb0 down",
+    "renamed": "ip link set sb0 down; ip link set sb0 name odd0; ip link set odd0 up",
+    "deleted": "ip link del sb0",
+    "replaced": "ip link del sb0; ip link add sb0 index 1000 up type veth peer name odd0",
+    "no address": "ip address flush dev sb0",
+    "another address": "ip address add 100.127.0.9/32 dev sb0",
+    "no neighbour": "ip neighbor del 100.127.0.3 dev sb0",
+    "another hardware address": "ip link set sb0 address 02:00:00:00:00:99",
+    "arp": "ip link set sb0 arp on",
+    "no route": "ip route del 100.127.0.2/31 dev sb0",
+    "no local route": "ip route del local 100.127.0.2 table local",
+    "no local route, v6": "ip -6 route del local fd53:746f:636b::2 dev sb0 table local",
+}
+
+
+@pytest.mark.parametrize("name", LINK_BREAKAGES)
+def test_a_broken_link_is_noticed_and_made_anew(running, name):
+    """A connection of the devbox goes on over the new one."""
+    network, (box, other) = running
+    assert network.verify() == []
+    with box.socket(socket.AF_INET, socket.SOCK_STREAM) as client:
+        client.connect(PUBLIC)
+        with accept(network.sockets.by_name["tcp4.0"]) as served:
+            in_gateway(network, "sh", "-ec", LINK_BREAKAGES[name])
+            assert network.verify()
+            assert network.repair() == {}
+            assert network.verify() == []
+            client.sendall(b"ping")
+            assert served.recv(10) == b"ping"
+    assert [obstacle(network, one) for one in (box, other)] == [None, None]
+
+
+def test_a_devbox_that_cannot_be_connected_again_is_lost(running):
+    """Something gave it another way out meanwhile: it gets no network of ours any more."""
+    network, (box, other) = running
+    assert box.run("ip", "link", "add", "way1", "up", "type", "veth").returncode == 0
+    in_gateway(network, "ip", "link", "del", "sb0")
+    lost = network.repair()
+    assert lost.keys() == {Slot(0)}
+    assert "interface already: way1" in lost[Slot(0)]
+    assert ": eth0@" not in box.run("ip", "-o", "link").stdout
+    assert network.verify() == []
+    assert obstacle(network, other) is None
+
+
+def test_the_kernel_tells_of_breakages(running):
+    network, _ = running
+    changes = network.changes()
+    try:
+        for name, script in {**BREAKAGES, **LINK_BREAKAGES}.items():
+            changes.drain()
+            words = ["sh", "-ec", script] if name in LINK_BREAKAGES else script.split()
+            in_gateway(network, *words)
+            told = bool(select.select(changes.filenos(), [], [], 0.2)[0])
+            assert told, name
+            network.repair()
+    finally:
+        changes.close()
 
 
 def test_without_a_ruleset_nothing_is_delivered(running):

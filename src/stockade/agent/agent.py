@@ -11,10 +11,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Self, TypeVar
 
+from stockade.agent.guard import NetworkGuard
 from stockade.agent.launch import Launched
 from stockade.agent.supervisor import Attachment, InForce
 from stockade.agent.workers import GatewayWorkers
@@ -27,8 +28,6 @@ from stockade.runtime.driver import Stdio
 from stockade.runtime.images import Image
 from stockade.runtime.prepare import BoxRequest
 from stockade.spec import DevboxSpec, PolicyPush
-
-VERIFY_SECONDS = 3.0
 
 _T = TypeVar("_T")
 
@@ -80,7 +79,8 @@ class HostAgent:
         self._devboxes: dict[str, Devbox] = {}
         self._free = iter(range(MAX_INDEX + 1))
         self._returned: list[int] = []
-        self._guard: asyncio.Task[None] | None = None
+        self._guard = NetworkGuard(launched.network, self._end)
+        self._guarding: asyncio.Task[None] | None = None
         self._stopping = False
 
     async def __aenter__(self) -> Self:
@@ -101,14 +101,14 @@ class HostAgent:
         await asyncio.gather(
             asyncio.to_thread(self._network.configure), self._gateway.start()
         )
-        self._guard = asyncio.get_running_loop().create_task(self._guard_network())
+        self._guarding = asyncio.get_running_loop().create_task(self._guard.run())
 
     async def stop(self) -> None:
         """End all devboxes, then the gateway with its namespace. Safe to call twice."""
         self._stopping = True
-        if self._guard is not None:
-            self._guard.cancel()
-            await asyncio.gather(self._guard, return_exceptions=True)
+        if self._guarding is not None:
+            self._guarding.cancel()
+            await asyncio.gather(self._guarding, return_exceptions=True)
         for devbox in tuple(self._devboxes.values()):
             await self.remove(devbox)
         await self._gateway.flush_records()
@@ -206,27 +206,11 @@ class HostAgent:
         """Packets that the kernel refused of all devboxes, by what was wrong with them."""
         return self._network.counters()
 
-    async def _guard_network(self) -> None:
-        """Read the ruleset back every few seconds; repair it, or end the devboxes.
-
-        Nothing passes without rules, since nothing is routed; but what is not proven
-        does not go on.
-        """
-        while True:
-            await asyncio.sleep(VERIFY_SECONDS)
-            try:
-                await asyncio.to_thread(self._prove_network)
-            except Exception as error:  # noqa: BLE001 - whatever it is, nothing is proven
-                _log.error("%s; all devboxes are ended", error)
-                for devbox in tuple(self._devboxes.values()):
-                    devbox.signal(signal.SIGKILL)
-
-    def _prove_network(self) -> None:
-        """Read the network back and repair it. Raises when it is not what it has to be."""
-        problems = self._network.verify()
-        if problems:
-            _log.warning("the gateway's network was changed: %s", problems[0])
-            self._network.repair()
+    def _end(self, slots: Collection[Slot] | None) -> None:
+        """End the devboxes on *slots*, or all: their enforcement is not proven."""
+        for devbox in tuple(self._devboxes.values()):
+            if slots is None or devbox.slot in slots:
+                devbox.signal(signal.SIGKILL)
 
 
 def _check_in_force(in_force: InForce, push: PolicyPush) -> None:

@@ -116,6 +116,18 @@ def disconnect(gateway: Netns, slot: Slot) -> None:
             raise  # It did not go with its devbox meanwhile.
 
 
+def reconnect(gateway: Netns, devbox: Netns, slot: Slot) -> None:
+    """Make the veth pair of *slot* anew, wherever its ends have got to.
+
+    Connections of the devbox go on: its addresses are the same. Raises
+    `EnforcementError` if the devbox has another way out.
+    """
+    if DEVBOX_INTERFACE in interfaces(devbox):
+        batch(devbox, (f"link del {DEVBOX_INTERFACE}",))  # And with it its peer.
+    disconnect(gateway, slot)
+    connect(gateway, devbox, slot)
+
+
 def _refuse_other_ways(devbox: Netns) -> None:
     """Raise if the devbox has another way out already: nothing would police that."""
     for index, name in sorted(interfaces_up(devbox)):

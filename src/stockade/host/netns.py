@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 from stockade.errors import EnforcementError
 
@@ -83,12 +84,55 @@ def current() -> tuple[int, int]:
 
 def of_process(pid: int) -> Netns:
     """Hold the network namespace of process *pid*."""
-    try:
-        return Netns(os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC))
-    except OSError as error:
-        raise EnforcementError(
-            f"process {pid} has no network namespace to attach to: {error.strerror}"
-        ) from None
+    with Resident.of_process(pid) as resident:
+        return resident.netns()
+
+
+@dataclass(frozen=True, slots=True)
+class Resident:
+    """A process in a network namespace, which it keeps alive: this does not.
+
+    *fd* is its directory in `/proc`, so it is this process for good, whatever becomes of
+    its number.
+    """
+
+    pid: int
+    fd: int
+
+    @classmethod
+    def of_process(cls, pid: int) -> Self:
+        """The process *pid*. Raises `EnforcementError` if there is none."""
+        try:
+            flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+            return cls(pid, os.open(f"/proc/{pid}", flags))
+        except OSError as error:
+            raise _no_namespace(pid, error) from None
+
+    def __enter__(self) -> Self:
+        """Close it at the end of the block."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close it."""
+        self.close()
+
+    def netns(self) -> Netns:
+        """Hold its network namespace. Raises `EnforcementError` once it has ended."""
+        try:
+            return Netns(os.open("ns/net", os.O_RDONLY | os.O_CLOEXEC, dir_fd=self.fd))
+        except OSError as error:
+            raise _no_namespace(self.pid, error) from None
+
+    def close(self) -> None:
+        """Let go of the process. May be called twice."""
+        with suppress(OSError):
+            os.close(self.fd)
+
+
+def _no_namespace(pid: int, error: OSError) -> EnforcementError:
+    return EnforcementError(
+        f"process {pid} has no network namespace to attach to: {error.strerror}"
+    )
 
 
 def _setns(fd: int) -> None:

@@ -9,12 +9,23 @@ nothing either, since nothing is routed.
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 
 from stockade.errors import EnforcementError
-from stockade.host import links, netns, nft, readback, routing, ruleset, sysctls
-from stockade.host.netns import Netns
+from stockade.host import (
+    linkcheck,
+    links,
+    netns,
+    nft,
+    readback,
+    routing,
+    ruleset,
+    sysctls,
+)
+from stockade.host.changes import Changes
+from stockade.host.netns import Netns, Resident
+from stockade.host.routing import Routing
 from stockade.host.slots import Slot
 from stockade.host.sockets import GatewaySockets, open_gateway_sockets
 
@@ -31,7 +42,7 @@ class GatewayNetwork:
         self._lanes = lanes
         self._netns: Netns | None = None
         self._sockets: GatewaySockets | None = None
-        self._slots: set[Slot] = set()
+        self._slots: dict[Slot, Resident] = {}
         # How libnftables lists the ruleset when it is what we wrote.
         self._baseline: tuple[str, ...] = ()
         self._lock = threading.RLock()
@@ -90,7 +101,8 @@ class GatewayNetwork:
         process that has its sockets has ended, too.
         """
         with self._lock:
-            self._slots.clear()
+            while self._slots:
+                self._slots.popitem()[1].close()
             if self._sockets is not None:
                 self._sockets.close()
             if self._netns is not None:
@@ -105,20 +117,21 @@ class GatewayNetwork:
         with self._lock:
             if slot in self._slots:
                 raise EnforcementError(f"slot {slot.index} is attached already")
-            devbox = self._hold_devbox(pid)
+            resident = Resident.of_process(pid)
             try:
-                self._slots.add(slot)
-                with self.netns.entered():
-                    nft.apply(ruleset.render_slot(slot))
-                with devbox.entered():
-                    sysctls.write(sysctls.DEVBOX)
-                links.connect(self.netns, devbox, slot)
+                with self._held(resident) as devbox:
+                    self._slots[slot] = resident
+                    with self.netns.entered():
+                        nft.apply(ruleset.render_slot(slot))
+                    with devbox.entered():
+                        sysctls.write(sysctls.DEVBOX)
+                    links.connect(self.netns, devbox, slot)
             except BaseException:
-                with suppress(EnforcementError):
-                    self.detach(slot)
+                if self._slots.get(slot) is resident:
+                    with suppress(EnforcementError):
+                        self.detach(slot)
+                resident.close()
                 raise
-            finally:
-                devbox.close()
 
     def detach(self, slot: Slot) -> None:
         """Take the interface of *slot* away. No error if there is none."""
@@ -126,17 +139,23 @@ class GatewayNetwork:
             links.disconnect(self.netns, slot)
             with self.netns.entered():
                 nft.apply(ruleset.render_slot_removed(slot))
-            self._slots.discard(slot)
+            resident = self._slots.pop(slot, None)
+            if resident is not None:
+                resident.close()
 
     def counters(self) -> Mapping[str, int]:
         """Packets dropped or refused by the ruleset, by `ruleset.COUNTERS`."""
         with self._lock, self.netns.entered():
             return nft.counters(ruleset.TABLE)
 
+    def changes(self) -> Changes:
+        """What tells of changes in the gateway namespace, to be closed by the caller."""
+        return Changes(self.netns)
+
     def verify(self) -> list[str]:
         """What keeps enforcement from being proven, a sentence each; empty if nothing.
 
-        Reads the ruleset, the routing and the kernel settings back from the kernel.
+        Reads the ruleset, the routing, the links and the kernel settings back.
         """
         with self._lock:
             slots = frozenset(self._slots)
@@ -144,26 +163,57 @@ class GatewayNetwork:
                 with self.netns.entered():
                     found = readback.problems(nft.ruleset(), self._baseline, slots)
                     found += sysctls.problems(sysctls.GATEWAY)
-                return found + routing.problems(routing.observe(self.netns), slots)
+                routes = routing.observe(self.netns)
+                found += routing.problems(routes, slots)
+                return found + list(self._broken_links(routes).values())
             except (EnforcementError, OSError) as error:
                 return [f"the gateway namespace cannot be read back: {error}"]
 
-    def repair(self) -> None:
+    def repair(self) -> dict[Slot, str]:
         """Bring back what `verify` misses; the ruleset in one transaction, never open.
 
-        Raises `EnforcementError` if that does not succeed. The counters start anew.
+        Raises `EnforcementError` if that does not succeed. Slots whose devbox cannot be
+        connected again are detached, and returned with the reason. The counters start
+        anew.
         """
         with self._lock:
             with self.netns.entered():
                 nft.apply(ruleset.render_all(self._slots, self._lanes))
                 sysctls.write(sysctls.GATEWAY)
             routing.repair(self.netns, self._slots)
+            lost = {}
+            for slot in self._broken_links(routing.observe(self.netns)):
+                try:
+                    with self._held(self._slots[slot]) as devbox:
+                        links.reconnect(self.netns, devbox, slot)
+                except EnforcementError as error:
+                    lost[slot] = str(error)
+                    self.detach(slot)
             if left := self.verify():
                 raise EnforcementError(f"the gateway cannot be repaired: {left[0]}")
+            return lost
 
-    def _hold_devbox(self, pid: int) -> Netns:
-        devbox = netns.of_process(pid)
-        if devbox.identity() in (netns.current(), self.netns.identity()):
+    def _broken_links(self, routes: Routing) -> dict[Slot, str]:
+        """What is wrong with the links of devboxes; theirs go when these end."""
+        found = linkcheck.problems(linkcheck.observe(self.netns), routes, self._slots)
+        return {slot: said for slot, said in found.items() if self._runs(slot)}
+
+    def _runs(self, slot: Slot) -> bool:
+        try:
+            self._slots[slot].netns().close()
+        except EnforcementError:
+            return False
+        return True
+
+    @contextmanager
+    def _held(self, resident: Resident) -> Iterator[Netns]:
+        """The namespace of a devbox, for the block. Raises if it has none of its own."""
+        devbox = resident.netns()
+        try:
+            if devbox.identity() in (netns.current(), self.netns.identity()):
+                raise EnforcementError(
+                    f"process {resident.pid} has no network of its own"
+                )
+            yield devbox
+        finally:
             devbox.close()
-            raise EnforcementError(f"process {pid} has no network of its own")
-        return devbox

@@ -68,11 +68,15 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class Routing:
-    """What the kernel has: rules, routes, and the interfaces that are up."""
+    """What the kernel has: rules, routes, and the interfaces that are up.
+
+    *local* are the routes in the table of local addresses.
+    """
 
     rules: frozenset[Rule]
     routes: frozenset[Route]
     interfaces: frozenset[tuple[int, str]]
+    local: frozenset[Route] = frozenset()
 
 
 RULES = frozenset(
@@ -125,7 +129,18 @@ def observe(netns: Netns) -> Routing:
         frozenset(rules),
         frozenset(route for route in routes if route.table != _LOCAL_TABLE),
         interfaces_up(netns),
+        frozenset(route for route in routes if route.table == _LOCAL_TABLE),
     )
+
+
+def missing(found: Routing, slot: Slot) -> frozenset[Route]:
+    """The routes that the addresses of *slot* bring with them, and that are not there."""
+    index = slot.interface_index
+    local = {
+        Route(4, _LOCAL_TABLE, f"{slot.gateway4}/32", index, _RTN_LOCAL),
+        Route(6, _LOCAL_TABLE, f"{slot.gateway6}/128", index, _RTN_LOCAL),
+    }
+    return (_of_slots((slot,))[0] - found.routes) | (local - found.local)
 
 
 def problems(found: Routing, slots: Iterable[Slot]) -> list[str]:
