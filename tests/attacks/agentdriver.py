@@ -1,8 +1,8 @@
 """A host agent under a test's command: several devboxes behind one gateway.
 
-`python -m tests.attacks.agentdriver DIRECTORY` reads JSON requests from standard input, a
-line each, and answers each with a line. Records go to DIRECTORY/flows.jsonl, the output
-of each devbox to DIRECTORY/NAME.out; what a devbox reads is told by `tell`.
+`python -m tests.attacks.agentdriver DIRECTORY WORKERS` reads JSON requests from standard
+input, a line each, and answers each with a line. Records go to DIRECTORY/flows.jsonl, the
+output of each devbox to DIRECTORY/NAME.out; what a devbox reads is told by `tell`.
 """
 
 from __future__ import annotations
@@ -45,10 +45,10 @@ class Damaged(PolicyPush):
 class Driver:
     """Does what each request says."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, workers: int) -> None:
         self._directory = directory
         self._settings = load_settings(os.environ)
-        launched = launch(self._settings)
+        launched = launch(self._settings, lanes=2 * workers, workers=workers)
         self._flows = (directory / "flows.jsonl").open("w", buffering=1)
         self._missed = 0
         self._agent = HostAgent(self._settings, launched, self._take, self._miss)
@@ -176,7 +176,7 @@ def main() -> None:
         for name in NAMES:
             devbox = settings.run_dir / f"dbx_test{os.getpid()}{name}"
             guards.enter_context(janitor.guarding(settings.run_dir, devbox))
-        asyncio.run(Driver(directory).serve())
+        asyncio.run(Driver(directory, int(sys.argv[2])).serve())
 
 
 if __name__ == "__main__":

@@ -92,12 +92,17 @@ class Agent:
 
 
 @contextmanager
-def running_agent(lab: Lab, *, env: Mapping[str, str] | None = None) -> Iterator[Agent]:
+def running_agent(
+    lab: Lab, *, workers: int = 1, env: Mapping[str, str] | None = None
+) -> Iterator[Agent]:
     """An agent, without devboxes yet, until the end of the block."""
     directory = Path(tempfile.mkdtemp(dir=lab.directory))
     with (directory / "agent.err").open("w") as errors:
         process = lab.popen_host(
-            [sys.executable, "-m", "tests.attacks.agentdriver", str(directory)],
+            [
+                *(sys.executable, "-m", "tests.attacks.agentdriver"),
+                *(str(directory), str(workers)),
+            ],
             env=env,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
