@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import secrets
 import signal
 import sys
-from collections.abc import Iterator
-from pathlib import Path
-from typing import TextIO
 
 import click
 
 from stockade.agent import janitor
 from stockade.agent.agent import Devbox, HostAgent
 from stockade.agent.launch import Launched
+from stockade.cli.flow_file import FlowFile
 from stockade.cli.progress import image_progress
 from stockade.cli.run_request import RunRequest
 from stockade.cli.summary import Summary
@@ -27,7 +24,6 @@ from stockade.cli.terminal import (
     window_size,
 )
 from stockade.config import Settings
-from stockade.errors import InvalidRequest
 from stockade.gateway.flowlog import FlowRecord
 from stockade.runtime import overlay
 from stockade.runtime.driver import Stdio
@@ -60,30 +56,42 @@ def run_session(
     overlay.enter_private_mounts()
     devbox = DevboxId(f"dbx_{secrets.token_hex(8)}")
     summary = Summary()
-    with (
-        _records_file(request.flows) as file,
-        janitor.guarding(settings.run_dir, settings.run_dir / devbox),
-    ):
+    file = FlowFile(request.flows) if request.flows is not None else None
 
-        def take(record: FlowRecord) -> None:
-            summary.add(record)
-            if file is not None:
-                file.write(record.to_json() + "\n")
+    def take(record: FlowRecord) -> None:
+        summary.add(record)
+        if file is not None:
+            file.write(record)
 
-        def missed(count: int) -> None:
-            summary.missed += count
+    def missed(count: int) -> None:
+        summary.missed += count
+        if file is not None:
+            file.miss(count)
 
-        agent = HostAgent(settings, launched, take, missed)
-        session = _Session(request, settings, devbox, agent, summary)
-        try:
-            status = asyncio.run(session.run())
-        except ProgramNotFound as error:
-            click.echo(f"stockade: {error}", err=True)
-            status = error.status
+    try:
+        with janitor.guarding(settings.run_dir, settings.run_dir / devbox):
+            agent = HostAgent(settings, launched, take, missed)
+            session = _Session(request, settings, devbox, agent, summary)
+            try:
+                status = asyncio.run(session.run())
+            except ProgramNotFound as error:
+                click.echo(f"stockade: {error}", err=True)
+                status = error.status
+    finally:
+        if file is not None:
+            _finish(file)
     if not quiet:
         for line in summary.lines():
             click.echo(line, err=True)
     return status
+
+
+def _finish(file: FlowFile) -> None:
+    """Close *file*, and say what is not in it: also to those who want no summary."""
+    file.close()
+    complaint = file.complaint()
+    if complaint is not None:
+        click.echo(f"stockade: {complaint}", err=True)
 
 
 class _Session:
@@ -225,17 +233,3 @@ class _Session:
     def _kill(self) -> None:
         if self._devbox is not None:
             self._devbox.signal(signal.SIGKILL)
-
-
-@contextlib.contextmanager
-def _records_file(path: Path | None) -> Iterator[TextIO | None]:
-    """The file for flow records, empty, written line by line."""
-    if path is None:
-        yield None
-        return
-    try:
-        file = path.open("w", encoding="ascii", buffering=1)
-    except OSError as error:
-        raise InvalidRequest(f"--flows {path}: {error.strerror}") from None
-    with file:
-        yield file
