@@ -8,7 +8,8 @@ PYTEST := $(BIN)/python -m pytest
 # Tests that build namespaces are many short waits: two workers, one file each.
 WORKERS ?= 2
 
-.PHONY: help setup setup-test setup-bench demo test unit e2e attack mutation soak bench lint fix lock clean
+.PHONY: help setup setup-test setup-bench demo test unit e2e attack mutation soak bench \
+        fuzz setup-fuzz lint fix lock clean
 
 help: ## show this list
 	@sed -nE 's/^([a-z0-9-]+):.*## (.*)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -21,6 +22,9 @@ setup-test: setup
 
 setup-bench: setup
 	@scripts/setup bench
+
+setup-fuzz: setup
+	@scripts/setup fuzz
 
 demo: setup ## show allowed and denied requests in a small internet of its own
 	@$(BIN)/python -m tests.lab.demo
@@ -46,6 +50,9 @@ soak: setup-test ## an hour of churn on one gateway: does anything grow?
 
 bench: setup-bench ## measure, side by side with what one would use instead
 	@$(BIN)/python -m bench
+
+fuzz: setup-fuzz ## fuzz every parser and service; TARGET=name RUNS=n JOBS=n
+	@$(BIN)/python -m fuzz.run $(TARGET) --runs $(or $(RUNS),0) --jobs $(or $(JOBS),1)
 
 lint: setup ## format, rules, types, words that must not be in the repository
 	$(BIN)/ruff format --check .

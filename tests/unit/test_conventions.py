@@ -19,7 +19,7 @@ PACKAGE = ROOT / "src" / "stockade"
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 ALL_PYTHON = sorted(
     path
-    for folder in ("src", "tests", "bench", "scripts")
+    for folder in ("src", "tests", "bench", "scripts", "fuzz")
     for path in (ROOT / folder).rglob("*.py")
 )
 

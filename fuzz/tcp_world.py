@@ -1,0 +1,216 @@
+"""All that is outside of the TCP service: a client, servers, resolvers, policies and time.
+
+It gives the service sockets in memory, records what arrives at which upstream, and judges
+that by what others read in it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from ipaddress import ip_address
+from typing import Any
+
+from fuzz.memory import MemoryLoop, MemorySocket
+from fuzz.oracles import MIN_HELLO, bare, openssl_name
+from fuzz.target import expect
+from fuzz.wire_sniff import http_hosts
+from stockade.gateway.devboxes import AttachedDevbox, Registry
+from stockade.gateway.flowlog import FlowLog, FlowRecord
+from stockade.gateway.listening import TaskKeeper
+from stockade.gateway.resolver import Resolved, ResolveError
+from stockade.gateway.services import Services
+from stockade.gateway.sides import Side
+from stockade.gateway.tcp import TcpService
+from stockade.names import Hostname
+from stockade.policy.decide import CompiledPolicy
+from stockade.policy.guardrails import Address, Guardrails
+from stockade.wire.dns import Answer, QType, Rcode, Record
+from tests.unit.gateway import fakes
+
+CLIENT = "100.127.0.3"
+_CLIENT = ip_address(CLIENT)
+_GUARDRAILS = Guardrails()
+#: Where the names point: all of them to one address they share, and to one of their own.
+SHARED = ip_address("203.0.113.20")
+ADDRESSES = {
+    Hostname("a.test"): ip_address("203.0.113.10"),
+    Hostname("b.test"): ip_address("203.0.113.11"),
+    Hostname("x.w.test"): ip_address("203.0.113.12"),
+}
+POLICIES = tuple(
+    (push, CompiledPolicy(push.policy))
+    for push in (
+        fakes.push("a.test *.w.test"),
+        fakes.push("a.test b.test"),
+        fakes.push("b.test"),
+        fakes.push(),
+    )
+)
+PORTS = (80, 443, 22, 5432)
+TARGETS = tuple(
+    map(str, (SHARED, *ADDRESSES.values(), "203.0.113.99", "100.126.0.1", "10.0.0.1"))
+)
+_ANSWERS = {
+    (name, qtype): tuple(
+        Record(name.text, qtype, 60, a)
+        for a in ((SHARED, address) if qtype is QType.A else ())
+    )
+    for name, address in ADDRESSES.items()
+    for qtype in (QType.A, QType.AAAA)
+}
+_DENIED = Hostname("d.test")
+_SWITCHED = b"HTTP/1.1 101 "
+_REWRITTEN = b"pgrade"  # an offer that the gateway may take out
+
+
+@dataclass(slots=True)
+class Upstream:
+    """A connection the gateway dialled, and the name it was dialled for."""
+
+    name: str
+    sock: MemorySocket
+
+
+@dataclass
+class World:
+    """All that is outside of the service, and what was seen of it."""
+
+    loop: MemoryLoop
+    address: str
+    port: int
+    policy: int
+    slow: int
+    client: MemorySocket = field(init=False)
+    upstreams: list[Upstream] = field(default_factory=list)
+    records: list[FlowRecord] = field(default_factory=list)
+    resolved: str = ""
+    is_over: bool = False
+    said: bytes = b""
+    served: bytes = b""
+
+    def __post_init__(self) -> None:
+        self.client = MemorySocket((self.address, self.port))
+        self.loop.queue.sockets[self.client.fileno()] = self.client
+        self.box = AttachedDevbox("dbx_1", (_CLIENT,), _GUARDRAILS, fakes.generous())
+        self.box.events = self.loop.queue  # type: ignore[assignment]
+        for name, address in ADDRESSES.items():
+            self.box.lookups.record(name, SHARED)
+            self.box.lookups.record(name, address)
+        self.box.sinkhole.address_for(_DENIED)
+        self.change_policy(self.policy)
+
+    # What the gateway asks of the world.
+
+    def cached(self, _name: Hostname, _qtype: int) -> None:
+        return None
+
+    async def resolve(self, name: Hostname, qtype: int) -> Resolved:
+        if self.slow & 1:
+            await asyncio.sleep(0.01)
+        if name not in ADDRESSES or self.slow & 2:
+            raise ResolveError("no answer")
+        self.resolved = name.text
+        records = _ANSWERS[name, QType(qtype)]
+        return Resolved(Answer(Rcode.NOERROR, records, 60, truncated=False), 1e9)
+
+    async def dial(self, _address: Address, _port: int, queue: Any) -> Side:
+        name = self.resolved
+        if self.slow & 4:
+            await asyncio.sleep(0.01)
+        if self.slow & 8:
+            raise ConnectionRefusedError("nobody there")
+        sock = MemorySocket(on_send=lambda data: self._sends(name, data))
+        self.loop.queue.sockets[sock.fileno()] = sock
+        if self.is_over:
+            sock.arrive_end()
+        self.upstreams.append(Upstream(name, sock))
+        return Side(sock, queue)  # type: ignore[arg-type]
+
+    def _sends(self, name: str, _data: bytes) -> None:
+        allowed = POLICIES[self.policy][1].pattern_for(Hostname(name))
+        expect(allowed is not None, "octets for a name that is not allowed", name)
+
+    # What the world does.
+
+    def change_policy(self, index: int) -> None:
+        self.policy = index
+        self.box._push = None  # No generation comes after another here.
+        self.box.apply(*POLICIES[index])
+
+    def client_says(self, data: bytes) -> None:
+        self.said += data
+        self.client.arrive(data)
+
+    def server_says(self, data: bytes) -> None:
+        if self.upstreams:
+            self.served += data
+            self.upstreams[-1].sock.arrive(data)
+
+    def client_ends(self) -> None:
+        self.client.arrive_end()
+
+    def server_ends(self) -> None:
+        for upstream in self.upstreams:
+            upstream.sock.arrive_end()
+
+    def end(self) -> None:
+        """Let both ends come to an end, and the server's end of what is dialled later."""
+        self.is_over = True
+        self.client_ends()
+        self.server_ends()
+
+    def client_resets(self) -> None:
+        self.client.arrive_reset()
+
+    def server_resets(self) -> None:
+        if self.upstreams:
+            self.upstreams[-1].sock.arrive_reset()
+
+    async def live(self, steps: list[Callable[[], None]]) -> None:
+        """Let a connection happen, from accept to close."""
+        log = FlowLog(wall_clock=self.loop.time, clock=self.loop.time)
+        log.subscribe(
+            lambda record: self.records.append(record) if record.ended else None
+        )
+        services = Services(
+            registry=Registry(),
+            resolver=self,  # type: ignore[arg-type]
+            dialer=self,
+            uplink=fakes.FakeUplink(),
+            log=log,
+        )
+        services.registry.attach(self.box)
+        tasks = TaskKeeper()
+        service = TcpService(services, tasks, self.loop.time)
+        self.loop.steps.extend((*steps, self.client_ends, self.end))
+        service._accepted(self.client, CLIENT)  # type: ignore[arg-type]
+        await asyncio.gather(*tasks._tasks)
+        await asyncio.sleep(0)
+
+    # What must hold afterwards.
+
+    def judge(self) -> None:
+        expect(not self.box.flows, "a flow that has ended is kept")
+        expect(not self.loop.queue.watched, "sockets are watched after the end")
+        ended = [self.client, *(upstream.sock for upstream in self.upstreams)]
+        expect(all(sock.is_closed for sock in ended), "a socket is left open")
+        expect(len(self.records) in (1, 2), "records", len(self.records))
+        for upstream in self.upstreams:
+            if upstream.sock.sent:
+                self._judge_sent(upstream.name, upstream.sock.sent)
+
+    def _judge_sent(self, name: str, sent: bytes) -> None:
+        """What others read in *sent* is for *name*."""
+        if len(sent) >= MIN_HELLO and (named := openssl_name(sent)) is not None:
+            expect(named[0] or self.port != 443, "TLS without a name", sent)
+            expect(named[0] is None or _is(name, named[0]), "SNI", name, named)
+        whole = _REWRITTEN in self.said or self.said.startswith(sent)
+        expect(whole, "other octets than the client said", sent)
+        hosts = http_hosts(sent, every=_SWITCHED not in self.served)
+        expect(all(_is(name, bare(host)) for host in hosts), "Host", name, hosts)
+
+
+def _is(name: str, other: str) -> bool:
+    return other.lower().removesuffix(".") == name
