@@ -66,6 +66,7 @@ class Gateway:
             dialer=TcpDialer(),
             uplink=uplink,
             log=FlowLog(wall_clock=time.time, clock=clock),
+            limits=Limits.within(resource.getrlimit(resource.RLIMIT_NOFILE)[0]),
             own_networks=tuple(map(ip_network, settings.own_networks)),
             denied_answer=settings.denied_answer,
         )

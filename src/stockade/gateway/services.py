@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Self
 
 from stockade.gateway.devboxes import Registry
 from stockade.gateway.flowlog import FlowLog
@@ -33,6 +34,19 @@ class Limits:
     questions_in_flight: int = 128
     new_names_per_second: float = 20.0
     new_name_burst: float = 1_000.0
+
+    @classmethod
+    def within(cls, descriptors: int) -> Self:
+        """The usual limits; fewer flows where the process may open few descriptors.
+
+        A flow takes two of them, four at most: one devbox gets no more than half.
+        """
+        usual, most = cls(), max(descriptors // 8, 1)
+        return replace(
+            usual,
+            flows=min(usual.flows, most),
+            udp_flows=min(usual.udp_flows, most),
+        )
 
 
 @dataclass(frozen=True, slots=True)
