@@ -10,15 +10,16 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections import Counter
 from collections.abc import Callable
 from ipaddress import ip_address
 
 from stockade.gateway.devboxes import AttachedDevbox
-from stockade.gateway.dialing import Barred, vetted_flows, with_host_fact
+from stockade.gateway.dialing import with_host_fact
+from stockade.gateway.exchange import Exchange
 from stockade.gateway.flowlog import Kind, OpenFlow
 from stockade.gateway.judging import candidates
 from stockade.gateway.listening import TaskKeeper
-from stockade.gateway.resolver import ResolveError
 from stockade.gateway.services import Services
 from stockade.gateway.sinkhole import is_sinkhole
 from stockade.gateway.sockets import Datagrams, Endpoint, original_destination
@@ -28,136 +29,15 @@ from stockade.policy.model import Transport
 
 QUIC_PORT = 443
 
-_BATCH = 64
+# In a round of the loop: other lanes and devboxes wait meanwhile.
+_BATCH = 4
 _MAX_DATAGRAM = 65_535
-_MAX_WAITING = 16
 _DENIED_MEMORY = 1.0
+_MAX_DENIED = 16_384
 
 
-class Exchange:
-    """The datagrams between one port of a devbox and one destination."""
-
-    def __init__(
-        self,
-        service: UdpService,
-        devbox: AttachedDevbox,
-        client: Endpoint,
-        target: Endpoint,
-        record: OpenFlow,
-        facts: Flow,
-    ) -> None:
-        self._service = service
-        self._devbox = devbox
-        self.key = (client, target)
-        self._record = record
-        self._facts = facts
-        self._socket: socket.socket | None = None
-        self._waiting: list[bytes] = []
-        self._up = 0
-        self._down = 0
-        self._used = service.clock()
-        devbox.flows.add(self)
-
-    async def connect(self, name: Hostname | None) -> None:
-        """Find where to send, and send what came meanwhile."""
-        client, target = self.key
-        address = target[0]
-        try:
-            if name is not None:
-                flow = Flow(target[1], Transport.UDP)
-                self._facts, *_ = await vetted_flows(
-                    self._service.services, self._devbox, name, flow, address
-                )
-                assert self._facts.address is not None  # noqa: S101 - it was vetted
-                address = self._facts.address
-        except Barred as barred:
-            self.end(cut=barred.decision)
-            self._service.datagrams.prohibit(client, target)
-            return
-        except ResolveError as error:
-            self.end(error=str(error))
-            return
-        if self not in self._devbox.flows:
-            return
-        family = socket.AF_INET if address.version == 4 else socket.AF_INET6
-        try:
-            self._socket = socket.socket(
-                family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK
-            )
-            self._socket.connect((str(address), target[1]))
-        except OSError as error:
-            self.end(error=str(error))
-            return
-        asyncio.get_running_loop().add_reader(self._socket.fileno(), self._answered)
-        for payload in self._waiting:
-            self.send(payload)
-        self._waiting.clear()
-
-    def send(self, payload: bytes) -> None:
-        """Forward a datagram of the devbox; some wait until it is clear where to."""
-        self._used = self._service.clock()
-        if self._socket is None:
-            if len(self._waiting) < _MAX_WAITING:
-                self._waiting.append(payload)
-            return
-        try:
-            self._socket.send(payload)
-            self._up += len(payload)
-        except BlockingIOError:
-            pass  # A full queue drops datagrams, as everywhere.
-        except OSError as error:
-            self._failed(error)
-
-    def recheck(self) -> bool:
-        """End the exchange if the policy in force does not allow it any more."""
-        decision = self._devbox.decide(self._facts)
-        if decision.allowed:
-            return False
-        self.end(cut=decision, error=self._devbox.end_of_flow)
-        return True
-
-    def abort(self) -> None:
-        """End the exchange."""
-        self.end()
-
-    def end_if_idle(self, now: float, limit: float) -> None:
-        """End the exchange when nothing has passed for *limit* seconds."""
-        if now - self._used > limit:
-            self.end()
-
-    def end(self, *, error: str | None = None, cut: Decision | None = None) -> None:
-        """Close the socket and complete the record."""
-        self._devbox.flows.discard(self)
-        self._service.forget(self)
-        if self._socket is not None:
-            asyncio.get_running_loop().remove_reader(self._socket.fileno())
-            self._socket.close()
-            self._socket = None
-        self._record.close(
-            bytes_up=self._up, bytes_down=self._down, error=error, cut=cut
-        )
-
-    def _answered(self) -> None:
-        client, target = self.key
-        for _ in range(_BATCH):
-            if self._socket is None:
-                return
-            try:
-                payload = self._socket.recv(_MAX_DATAGRAM)
-            except BlockingIOError:
-                return
-            except OSError as error:
-                self._failed(error)
-                return
-            self._used = self._service.clock()
-            self._down += len(payload)
-            self._service.datagrams.send(target, client, payload)
-
-    def _failed(self, error: OSError) -> None:
-        client, target = self.key
-        if isinstance(error, ConnectionRefusedError):
-            self._service.datagrams.unreachable(client, target)
-        self.end(error=str(error))
+#: An exchange as the kernel names it: the sender, and the destination's socket address.
+Key = tuple[tuple[str, int], bytes]
 
 
 class UdpService:
@@ -174,21 +54,30 @@ class UdpService:
         self.datagrams = datagrams
         self.clock = clock
         self._tasks = tasks
-        self._exchanges: dict[tuple[Endpoint, Endpoint], Exchange] = {}
-        self._denied: dict[tuple[Endpoint, Endpoint], float] = {}
+        self._exchanges: dict[Key, Exchange] = {}
+        self._running: Counter[AttachedDevbox] = Counter()
+        self._denied: dict[Key, float] = {}
 
     def serve(self, sock: socket.socket) -> None:
         """Relay what comes in on *sock*, one of the gateway's transparent sockets."""
+        receive, exchanges = sock.recvmsg, self._exchanges
 
         def read() -> None:
             for _ in range(_BATCH):
                 try:
-                    payload, ancillary, _, source = sock.recvmsg(_MAX_DATAGRAM, 256)
+                    payload, ancillary, _, source = receive(_MAX_DATAGRAM, 256)
                 except OSError:
                     return
+                if not ancillary:
+                    continue
+                key = (source[:2], ancillary[0][2])
+                exchange = exchanges.get(key)
+                if exchange is not None:
+                    exchange.send(payload)
+                    continue
                 target = original_destination(ancillary)
                 if target is not None:
-                    self._receive((ip_address(source[0]), source[1]), target, payload)
+                    self._receive(key, target, payload)
 
         asyncio.get_running_loop().add_reader(sock.fileno(), read)
 
@@ -199,39 +88,36 @@ class UdpService:
             exchange.end_if_idle(now, self.services.limits.udp_idle_timeout)
         self._denied = {k: at for k, at in self._denied.items() if at > now}
 
-    def forget(self, exchange: Exchange) -> None:
-        """Drop an exchange that has ended; another may have taken its place."""
-        if self._exchanges.get(exchange.key) is exchange:
-            del self._exchanges[exchange.key]
-
     def stop(self) -> None:
         """End all exchanges."""
         for exchange in tuple(self._exchanges.values()):
             exchange.end()
 
-    def _receive(self, client: Endpoint, target: Endpoint, payload: bytes) -> None:
-        exchange = self._exchanges.get((client, target))
+    def _receive(self, key: Key, target: Endpoint, payload: bytes) -> None:
+        """Take the first datagram of an exchange."""
+        source, port = key[0]
+        devbox = self.services.registry.at(source)
+        if devbox is None:
+            return
+        client = (ip_address(source), port)
+        exchange = self._begin(devbox, key, client, target)
         if exchange is None:
-            devbox = self.services.registry.at(str(client[0]))
-            if devbox is None:
-                return
-            exchange = self._begin(devbox, client, target)
-            if exchange is None:
-                self.datagrams.prohibit(client, target)
-                return
-        exchange.send(payload)
+            self.datagrams.prohibit(client, target)
+        else:
+            exchange.send(payload)
 
     def _begin(
-        self, devbox: AttachedDevbox, client: Endpoint, target: Endpoint
+        self, devbox: AttachedDevbox, key: Key, client: Endpoint, target: Endpoint
     ) -> Exchange | None:
         """Judge a new exchange; None when it is denied."""
-        key = (client, target)
         now = self.clock()
         flow = with_host_fact(self.services, Flow(target[1], Transport.UDP, target[0]))
         decision, name = self._judge(devbox, flow)
         if not decision.allowed:
             # A client that repeats itself within a second makes one record.
             if self._denied.get(key, 0.0) <= now:
+                if len(self._denied) >= _MAX_DENIED:
+                    self._denied.clear()
                 self._denied[key] = now + _DENIED_MEMORY
                 self._open(devbox, decision, flow, name).close()
             return None
@@ -241,8 +127,19 @@ class UdpService:
         else:
             facts = self._known(devbox, flow)
         record = self._open(devbox, decision, flow, name)
-        exchange = Exchange(self, devbox, client, target, record, facts)
+
+        def forget() -> None:
+            self._running[devbox] -= 1
+            if not self._running[devbox]:
+                del self._running[devbox]
+            # Another may have taken its place.
+            if self._exchanges.get(key) is exchange:
+                del self._exchanges[key]
+
+        parts = (self.services, self.datagrams, self.clock)
+        exchange = Exchange(parts, devbox, client, target, record, facts, forget)
         self._exchanges[key] = exchange
+        self._running[devbox] += 1
         self._tasks.start(exchange.connect(name))
         return exchange
 
@@ -259,8 +156,7 @@ class UdpService:
     ) -> tuple[Decision, Hostname | None]:
         """The decision about a new exchange, and the name it was allowed or denied by."""
         assert flow.address is not None  # noqa: S101 - the destination of a datagram
-        running = sum(isinstance(other, Exchange) for other in devbox.flows)
-        if running >= self.services.limits.udp_flows:
+        if self._running[devbox] >= self.services.limits.udp_flows:
             return deny(Reason.TOO_MANY_FLOWS), None
         decision = devbox.decide(flow)
         sunk = is_sinkhole(flow.address)
