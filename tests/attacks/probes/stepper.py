@@ -106,7 +106,8 @@ def perform(step: dict[str, Any]) -> dict[str, Any]:
             poll.register(socks[step["as"]], 0)
             return {"ended": bool(poll.poll(step.get("patience", PATIENCE) * 1000))}
         case "close":
-            socks.pop(step["as"]).close()
+            if step["as"] in socks:
+                socks.pop(step["as"]).close()
             return {}
     raise ValueError(step["do"])
 
