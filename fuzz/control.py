@@ -43,13 +43,13 @@ async def _service() -> tuple[ControlService, Registry]:
     return ControlService(services, _attach, lambda: None), registry
 
 
-_loop = MemoryLoop()
+_SERVICE, _REGISTRY = MemoryLoop().run_until_complete(_service())
 
 
 def check(data: bytes) -> None:
     """Serve a connection that says these lines."""
-    _loop.begin()
-    service, registry = _loop.run_until_complete(_service())
+    service, registry = _SERVICE, _REGISTRY
+    registry.__init__()  # type: ignore[misc]
     for line in data.split(b"\n"):
         try:
             request = read_request(line)

@@ -14,7 +14,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 import dns.exception
 import dns.message
 
-from fuzz.target import Finding, Target, chance, expect
+from fuzz.target import Finding, Target, expect, is_due
 from fuzz.wire_dns import QUERY, check_response, expect_answer
 from stockade.gateway.devboxes import AttachedDevbox, Registry
 from stockade.gateway.dns import TCP_MESSAGE, DnsAnswerer
@@ -59,6 +59,7 @@ _POLICIES = (
 _COMPILED = tuple(
     fakes.devbox(push.policy if push else None).policy for push, _ in _POLICIES
 )
+MAX_MESSAGES = 6
 _OPAQUE = 65_280  # a type that nobody reads anything into
 _READ_ANEW = (
     4  # one answer in so many is read by dnspython, which takes most of the time
@@ -93,7 +94,7 @@ class FakeResolver:
         alias = Record(name.text, QType.CNAME, 60, "alias.test")
         found = [a for a in _FOUND if fakes.is_of(a, qtype)]
         records = [Record("alias.test", qtype, 60, a) for a in found]
-        records += records[:1] * (60 if self.mode == 2 else 0)
+        records += records[:1] * (40 if self.mode == 2 else 0)
         rcode = Rcode.NXDOMAIN if self.mode == 3 else Rcode.NOERROR
         records = [] if self.mode == 3 else records
         return Resolved(Answer(rcode, (alias, *records), 60, truncated=False), 1e9)
@@ -139,10 +140,12 @@ def check(data: bytes) -> None:
     answerer = DnsAnswerer(services, _still)
     by_tcp = bool(data[0] & 16)
     at = 2
-    while at < len(data):
+    for _ in range(MAX_MESSAGES):
         size = int.from_bytes(data[at : at + 2], "big")
         message = data[at + 2 : at + 2 + size]
         at += 2 + size
+        if not message:
+            break
         _ask(answerer, box, message, by_tcp=by_tcp)
         asked, resolver.asked = resolver.asked, []
         expect(all(map(covers, asked)), "a name that is not allowed was asked", asked)
@@ -169,7 +172,7 @@ def _ask(
         raise Finding("no answer to a question")
     limit = TCP_MESSAGE if by_tcp else query.udp_payload
     expect_answer(query, response, limit)
-    if chance(message, _READ_ANEW):
+    if not is_due(message, _READ_ANEW):
         return
     _check_given(box, query, check_response(query, response, limit))
 

@@ -17,6 +17,8 @@ def main() -> None:
     sys.unraisablehook = lambda _: None  # OpenSSL's callback with a name in no encoding
     with atheris.instrument_imports(include=["stockade"]):
         from fuzz.catalog import TARGETS
+        from fuzz.target import Thoroughness
+    Thoroughness.is_sparing = True
     target = TARGETS[sys.argv[1]]
     atheris.Setup([sys.argv[0], *sys.argv[2:]], target.run)
     atheris.Fuzz()

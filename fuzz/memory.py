@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import heapq
 import itertools
 import os
 import select
@@ -156,11 +157,8 @@ class MemoryQueue:
                     found[1](mask)
 
 
-class _Kernel(selectors.BaseSelector):
-    """What the loop waits for: events of the queue, the next step, or time."""
-
-    def __init__(self) -> None:
-        self.loop: MemoryLoop
+class _NoKernel(selectors.BaseSelector):
+    """Waits for nothing: `MemoryLoop` does what the kernel would."""
 
     def register(self, fileobj: Any, events: int, data: Any = None) -> Any:
         return None
@@ -175,7 +173,6 @@ class _Kernel(selectors.BaseSelector):
         raise KeyError(fileobj)
 
     def select(self, timeout: float | None = None) -> list[Any]:
-        self.loop.wait(timeout)
         return []
 
 
@@ -187,11 +184,13 @@ class MemoryLoop(asyncio.SelectorEventLoop):
     round. At the end of all, time passes; and where nothing waits for time, it is stuck.
     """
 
+    _ready: deque[asyncio.Handle]
+    _scheduled: list[asyncio.TimerHandle]
+    _stopping: bool
+
     def __init__(self) -> None:
-        kernel = _Kernel()
-        kernel.loop = self
         self._now = 0.0
-        super().__init__(kernel)
+        super().__init__(_NoKernel())
         self.begin()
 
     def begin(self, haste: int = 0) -> None:
@@ -204,24 +203,31 @@ class MemoryLoop(asyncio.SelectorEventLoop):
     def time(self) -> float:
         return self._now
 
-    def wait(self, timeout: float | None) -> None:
-        """What would be a wait for the kernel."""
+    def _run_once(self) -> None:
+        """One round, as the loop of asyncio has it, but for the wait."""
         self._rounds += 1
         if self._rounds > _MAX_ROUNDS:
             raise Finding("a run without end")
         is_hasty = self._haste & 1
         self._haste >>= 1
         has_events = self.queue.has_events
-        is_idle = timeout != 0 and not has_events
+        is_idle = not (self._ready or has_events or self._stopping)
         if self.steps and (is_idle or is_hasty):
             self.call_soon(self.steps.popleft())
+        elif is_idle:
+            self._pass_time()
         if has_events:
             self.call_soon(self.queue.turn)
-        elif is_idle and not self.steps:
-            self._pass_time(timeout)
+        for _ in range(len(self._ready)):
+            handle = self._ready.popleft()
+            if not handle.cancelled():
+                handle._run()
 
-    def _pass_time(self, timeout: float | None) -> None:
-        if timeout is not None:
-            self._now += timeout
-        elif not self._ready:  # type: ignore[attr-defined]
-            raise Finding("stuck: nothing left to happen, and it has not ended")
+    def _pass_time(self) -> None:
+        while self._scheduled:
+            timer = heapq.heappop(self._scheduled)
+            if not timer.cancelled():
+                self._now = max(self._now, timer.when())
+                self._ready.append(timer)
+                return
+        raise Finding("stuck: nothing left to happen, and it has not ended")

@@ -46,6 +46,21 @@ def expect(holds: object, what: str, *facts: object) -> None:
         raise Finding(": ".join((what, *map(repr, facts))))
 
 
+class Thoroughness:
+    """Whether what costs most is done for each input, or for one in some.
+
+    The fuzzer is sparing: comparing the same kind of input once more teaches less than ten
+    other inputs. A replay is not, so it finds whatever the fuzzer may have passed over.
+    """
+
+    is_sparing = False
+
+
+def is_due(data: bytes, one_in: int) -> bool:
+    """Whether to do for *data* what costs most."""
+    return not Thoroughness.is_sparing or not chance(data, one_in)
+
+
 def chance(data: bytes, limit: int) -> int:
     """A number below *limit* that depends on *data* only, so that a replay has the same."""
     return zlib.crc32(data) % limit

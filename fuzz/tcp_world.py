@@ -14,7 +14,7 @@ from typing import Any
 
 from fuzz.memory import MemoryLoop, MemorySocket
 from fuzz.oracles import MIN_HELLO, bare, openssl_name
-from fuzz.target import expect
+from fuzz.target import expect, is_due
 from fuzz.wire_sniff import http_hosts
 from stockade.gateway.devboxes import AttachedDevbox, Registry
 from stockade.gateway.flowlog import FlowLog, FlowRecord
@@ -61,6 +61,7 @@ _ANSWERS = {
     for qtype in (QType.A, QType.AAAA)
 }
 _DENIED = Hostname("d.test")
+_COMPARED = 4
 _SWITCHED = b"HTTP/1.1 101 "
 _REWRITTEN = b"pgrade"  # an offer that the gateway may take out
 
@@ -203,7 +204,8 @@ class World:
 
     def _judge_sent(self, name: str, sent: bytes) -> None:
         """What others read in *sent* is for *name*."""
-        if len(sent) >= MIN_HELLO and (named := openssl_name(sent)) is not None:
+        due = len(sent) >= MIN_HELLO and is_due(sent, _COMPARED)
+        if due and (named := openssl_name(sent)) is not None:
             expect(named[0] or self.port != 443, "TLS without a name", sent)
             expect(named[0] is None or _is(name, named[0]), "SNI", name, named)
         whole = _REWRITTEN in self.said or self.said.startswith(sent)
