@@ -61,7 +61,7 @@ class RequestHead:
     """A request up to its empty line.
 
     *host* is as sent, without the port; an IPv6 address keeps its brackets. *upgrade* is
-    the one protocol to change to, in lower case, if `Connection` asks for the change.
+    the one protocol to change to, in lower case, whether or not `Connection` says so.
     *size* is in octets, with the empty line.
     """
 
@@ -142,9 +142,7 @@ def parse_whole_head(octets: bytes) -> RequestHead:
         port=port,
         framing=framing,
         content_length=length,
-        # HTTP/1.0 has no upgrades (RFC 9110 section 7.8), but llhttp takes them there too,
-        # and reads no body then, whatever length is declared.
-        upgrade=_upgrade(fields, options),
+        upgrade=_upgrade(fields),
         keep_alive="close" not in options if is_modern else "keep-alive" in options,
         size=len(octets),
         expect_continue=_expects_continue(fields) and is_modern,
@@ -271,14 +269,16 @@ def _options(values: list[str]) -> set[str]:
     return options
 
 
-def _upgrade(fields: _Fields, options: set[str]) -> str | None:
+def _upgrade(fields: _Fields) -> str | None:
     """The protocol to change to. A choice of several would be the server's to make.
 
     Nor may it be one in which the client names a host anew; but for `h2c`, which some
-    clients offer with each request and the gateway takes out.
+    clients offer with each request and the gateway takes out. Neither `Connection` nor the
+    version is asked (RFC 9110 section 7.8): llhttp takes an upgrade that only
+    `Proxy-Connection` asks for, or HTTP/1.0, and then reads no body where one is declared.
     """
     offers = fields.get("upgrade")
-    if offers is None or "upgrade" not in options:
+    if offers is None:
         return None
     offer = _only("Upgrade", offers)
     protocol = offer.lower()

@@ -90,16 +90,17 @@ def test_chunks_are_not_for_http_1_0() -> None:
             "spdy/3.1",
             id="with a version",
         ),
-        pytest.param(["Upgrade: websocket"], 1, None, id="offered, not asked"),
+        pytest.param(["Upgrade: websocket"], 1, "websocket", id="offered, not asked"),
+        pytest.param(
+            ["Proxy-Connection: upgrade", "Upgrade: x"], 1, "x", id="asked a proxy"
+        ),
         pytest.param(["Connection: upgrade"], 1, None, id="asked for nothing"),
         pytest.param(
             ["Connection: Upgrade", "Upgrade: x"], 0, "x", id="in HTTP/1.0, by llhttp"
         ),
     ],
 )
-def test_an_upgrade_is_one_protocol_that_connection_asks_for(
-    fields, version, upgrade
-) -> None:
+def test_an_upgrade_is_one_protocol_that_is_offered(fields, version, upgrade) -> None:
     assert parsed(head(*fields, line=f"GET / HTTP/1.{version}")).upgrade == upgrade
 
 
