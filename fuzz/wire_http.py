@@ -183,7 +183,7 @@ _WORDS = tuple(
     word.encode("latin-1")
     for word in "Host: d.test\r\n|host:a.test\r\n|Content-Length: 5\r\n|\r\n\r\n|\r\n"
     "|0\r\n\r\n|Transfer-Encoding: chunked\r\n|GET / HTTP/1.1\r\n| HTTP/1.0\r\n|http://d.test"
-    "|https://a.test:443|Connection: close\r\n|Connection: upgrade\r\n"
+    "|https://a.test:443|Connection: close\r\n|Connection: upgrade\r\n|Proxy-"
     "|Upgrade: websocket\r\n|Expect: 100-continue\r\n|CONNECT a.test:443|OPTIONS *"
     "|Content-Length: 0\r\n|, |: |:|\t|[::1]|:80|@|\x00|\xa0|\x85".split("|")
 )
@@ -201,6 +201,7 @@ _HEADS = (
     head("X: y", "Cookie: \xe9=\xff; x", "Accept: */*", host="A.Test:8080"),
     head(host="[2001:db8::1]:80"),
     head("Connection: close"),
+    head("Proxy-Connection: upgrade", "Upgrade: x", "Content-Length: 5"),
     head(
         "Connection: Upgrade", "Upgrade: x", "Content-Length: 5", line="PUT / HTTP/1.0"
     ),
