@@ -6,7 +6,8 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-RUN_DIR = Path("/run/stockade")
+from tests.lab.lab import RUN_DIR
+
 PATIENCE = 10.0
 
 
@@ -60,8 +61,17 @@ def devboxes() -> set[str]:
 
 
 def control_groups() -> set[str]:
-    """The control groups of devboxes there are."""
-    return {str(path) for path in Path("/sys/fs/cgroup").glob("**/stockade-dbx_*")}
+    """The control groups of devboxes there are, but for those of other suites."""
+    others = {
+        path.name
+        for path in Path("/run").glob("stockade*/dbx_*")
+        if path.parent != RUN_DIR
+    }
+    return {
+        str(path)
+        for path in Path("/sys/fs/cgroup").glob("**/stockade-dbx_*")
+        if path.name.removeprefix("stockade-") not in others
+    }
 
 
 def mounts() -> set[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
@@ -23,6 +24,8 @@ from tests.lab.zone import DEFAULT_ZONE, Behaviour, Name
 _ROOT: Final = Path(__file__).resolve().parents[2]
 # Waiting is done in slices, so that other threads may use the channel in between.
 _SLICE: Final = 0.1
+#: Where devboxes of this process's labs are: several suites may run at once.
+RUN_DIR: Final = Path(f"/run/stockade-test-{os.getpid()}")
 _PROXIES: Final = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
 
 
@@ -99,6 +102,8 @@ class Lab:
                 self._server.wait()
             self._server = None
         netns.remove(self.id)
+        with contextlib.suppress(OSError):  # Another lab may still use it.
+            RUN_DIR.rmdir()
         if self._held is not None:
             os.close(self._held)
             self._held = None
@@ -249,7 +254,8 @@ class Lab:
     def environment(self, extra: Mapping[str, str] | None = None) -> dict[str, str]:
         """This process's environment without proxies, with `trust` and *extra*."""
         kept = {k: v for k, v in os.environ.items() if k.lower() not in _PROXIES}
-        return {**kept, **self.trust(), **(extra or {})}
+        own = {"STOCKADE_RUN_DIR": str(RUN_DIR)}
+        return {**kept, **own, **self.trust(), **(extra or {})}
 
     def exec_host(
         self,

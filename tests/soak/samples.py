@@ -14,10 +14,11 @@ from pathlib import Path
 from stockade.host import nft
 from stockade.host.netns import Netns
 from tests.attacks.namespaces import gateway_namespace
+from tests.lab.lab import RUN_DIR
 from tests.soak.agent import Agent, Refused
 
 _PROC = Path("/proc")
-_RUN_DIRS = (Path("/run/stockade"), Path("/var/lib/stockade"))
+_RUN_DIRS = (RUN_DIR, Path("/var/lib/stockade"))
 
 
 @dataclass(frozen=True, slots=True)
