@@ -53,10 +53,16 @@ class Llhttp:
         self._parser = httptools.HttpRequestParser(self)
 
     def read(self, data: bytes) -> bool:
-        """Read *data*; whether it went on to the end, without an error or an upgrade."""
+        """Read *data*; whether it went on to the end, without an error.
+
+        A server that takes no upgrade goes on behind a request for one.
+        """
         try:
             self._parser.feed_data(data)
-        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
+        except httptools.HttpParserUpgrade as upgrade:
+            self._parser = httptools.HttpRequestParser(self)
+            return self.read(data[upgrade.args[0] :])
+        except httptools.HttpParserError:
             return False
         return True
 
