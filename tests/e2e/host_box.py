@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Self
 
+import pytest
+
 from stockade.host import netns
 from stockade.host.network import GatewayNetwork
 from stockade.host.slots import Slot
@@ -194,3 +196,19 @@ def counting(network: GatewayNetwork) -> Iterator[Callable[[], dict[str, int]]]:
 
     yield moved
     assert moved()["forwarded"] == 0
+
+
+@pytest.fixture(scope="module", name="running")
+def running_fixture() -> Iterator[tuple[GatewayNetwork, list[Box]]]:
+    """A network with two boxes, for all tests of a module that imports this."""
+    with running_network(2) as running:
+        yield running
+
+
+@pytest.fixture(name="counted")
+def counted_fixture(
+    running: tuple[GatewayNetwork, list[Box]],
+) -> Iterator[Callable[[], dict[str, int]]]:
+    """How far each counter has moved in a test; nothing may be forwarded."""
+    with counting(running[0]) as moved:
+        yield moved

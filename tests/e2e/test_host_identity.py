@@ -12,13 +12,13 @@ import subprocess
 import pytest
 
 from stockade.host.slots import Slot
-from tests.e2e.host_box import (
-    counting,
+from tests.e2e.host_box import (  # noqa: F401 - two fixtures
+    counted_fixture,
     ip_packet,
     is_silent,
     listening,
     receive,
-    running_network,
+    running_fixture,
     send_raw,
     udp,
 )
@@ -28,18 +28,6 @@ pytestmark = pytest.mark.root
 OWN, OTHER = Slot(0), Slot(1)
 PUBLIC4, PUBLIC6 = "203.0.113.7", "2001:db8:7::7"
 _SO_MARK = 36
-
-
-@pytest.fixture(scope="module")
-def running():
-    with running_network(2) as (network, boxes):
-        yield network, boxes
-
-
-@pytest.fixture
-def counted(running):
-    with counting(running[0]) as moved:
-        yield moved
 
 
 @pytest.mark.parametrize(

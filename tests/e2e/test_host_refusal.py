@@ -14,14 +14,14 @@ import time
 import pytest
 
 from stockade.host.slots import Slot
-from tests.e2e.host_box import (
+from tests.e2e.host_box import (  # noqa: F401 - two fixtures
     TIMEOUT,
-    counting,
+    counted_fixture,
     family_of,
     ip_packet,
     is_silent,
     listening,
-    running_network,
+    running_fixture,
     send_raw,
     udp,
 )
@@ -30,18 +30,6 @@ pytestmark = pytest.mark.root
 
 OWN, OTHER = Slot(0), Slot(1)
 PUBLIC4, PUBLIC6 = "203.0.113.7", "2001:db8:7::7"
-
-
-@pytest.fixture(scope="module")
-def running():
-    with running_network(2) as (network, boxes):
-        yield network, boxes
-
-
-@pytest.fixture
-def counted(running):
-    with counting(running[0]) as moved:
-        yield moved
 
 
 @pytest.mark.parametrize(
