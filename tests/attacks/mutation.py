@@ -1,83 +1,170 @@
-"""Proves that the attack suite can fail: `python -m tests.attacks.mutation`.
+"""Proves that the attack suite can fail: `python -m tests.attacks.mutation [FILES]`.
 
-Runs the suite against a gateway whose one decision is forced. With every verdict *allow*,
-each test of a denial has to fail; with every verdict *deny*, each control has to. A test
-that passes under both proves nothing, and is named.
+Runs each file of the suite against a Stockade that lacks something, see `mutants`: with
+the gateway's one decision forced to *allow* each test of a denial has to fail, with it
+forced to *deny* each control. What another layer denies is tried without that layer. A
+test that nothing kills proves nothing, and is named.
 
-The product has no switch for this. The gateway process is started with the interpreter of
-the suite, so a `sitecustomize` in a directory of its own, which only this program puts on
-the path, replaces `stockade.policy.decide.decide` when that module is imported.
+Runs one file after the other on less than a core. What is known is kept in
+`.mutation.json`, by the content of the file, so that a run may be broken off and taken
+up again; a test is run again when its file has changed, or with `--again`. Writes
+`docs/mutation.md`. Exits with 1 when a test is not proven.
 """
 
 from __future__ import annotations
 
+import argparse
+import hashlib
+import json
 import os
 import re
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Final
 
-ROOT = Path(__file__).resolve().parents[2]
-HOOK = """
-import importlib.abc, importlib.machinery, sys
+from tests.attacks.mutants import HOOK, MUTANTS, VARIABLE
+from tests.attacks.mutation_report import Proof, render, verdicts
 
-class Finder(importlib.abc.MetaPathFinder):
-    def find_spec(self, name, path, target=None):
-        if name != "stockade.policy.decide" or "stockade.cli.gateway" not in sys.orig_argv:
-            return None
-        sys.meta_path.remove(self)
-        spec = importlib.machinery.PathFinder.find_spec(name, path)
-        run = spec.loader.exec_module
-        def exec_module(module):
-            run(module)
-            forced = module.Decision(module.Verdict.{verdict}, module.Reason.{reason})
-            module.decide = lambda policy, guardrails, flow: forced
-        spec.loader.exec_module = exec_module
-        return spec
+ROOT: Final = Path(__file__).resolve().parents[2]
+SUITE: Final = ROOT / "tests" / "attacks"
+REPORT: Final = ROOT / "docs" / "mutation.md"
+#: A mutated gateway makes tests wait for what does not come.
+TEST_SECONDS: Final = 90
+NONE: Final = "none"
+OUTCOME: Final = re.compile(r"^(PASSED|FAILED|ERROR) (\S.*?)(?: - .*)?$", re.MULTILINE)
 
-sys.meta_path.insert(0, Finder())
-"""
-VERDICTS = {"ALLOW": "ALLOW_ALL", "DENY": "HOSTNAME_NOT_ALLOWED"}
-# Judged before there is a gateway, or by the kernel alone.
-ELSEWHERE = re.compile(
-    r"refused_before_anything_runs|cannot_be_read_starts_nothing|lab_would_have_seen"
-    r"|test_isolation_|test_protocols_raw"
-)
+Ran = dict[str, bool]
+
+
+class Ledger:
+    """What is known: for each test, whether it passed without this or that."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._known: dict[str, dict[str, dict[str, bool]]] = (
+            json.loads(path.read_text()) if path.exists() else {}
+        )
+
+    def of(self, file: Path) -> dict[str, dict[str, bool]]:
+        """By test, by mutant: passed or not; nothing once the file has changed."""
+        return self._known.setdefault(self._key(file), {})
+
+    def note(self, file: Path, mutant: str, ran: Ran) -> None:
+        """Remember a run."""
+        for test, passed in ran.items():
+            self.of(file).setdefault(test, {})[mutant] = passed
+        self._path.write_text(json.dumps(self._known, indent=1, sort_keys=True) + "\n")
+
+    def forget(self, file: Path) -> None:
+        """Know nothing of a file."""
+        self._known.pop(self._key(file), None)
+
+    @staticmethod
+    def _key(file: Path) -> str:
+        digest = hashlib.sha256(file.read_bytes()).hexdigest()[:16]
+        return f"{file.relative_to(SUITE)} {digest}"
 
 
 def main() -> int:
-    """Run both mutations and report the tests that notice neither."""
-    arguments = sys.argv[1:] or ["tests/attacks"]
-    passed = {verdict: run(verdict, arguments) for verdict in VERDICTS}
-    blind = sorted(
-        test for test in passed["ALLOW"] & passed["DENY"] if not ELSEWHERE.search(test)
-    )
-    for verdict, tests in passed.items():
-        print(f"forced to {verdict}: {len(tests)} tests still pass")
-    for test in blind:
-        print(f"passes under both: {test}")
-    print(f"{len(blind)} tests would not notice a broken gateway")
-    return 1 if blind else 0
+    """Run what is not known yet and report."""
+    parser = argparse.ArgumentParser(prog="python -m tests.attacks.mutation")
+    parser.add_argument("files", nargs="*", type=Path)
+    parser.add_argument("--again", action="store_true", help="forget what is known")
+    parser.add_argument("--only-report", action="store_true", help="run nothing")
+    parser.add_argument("--results", type=Path, default=ROOT / ".mutation.json")
+    parser.add_argument("--report", type=Path, default=REPORT)
+    chosen = parser.parse_args()
+    every = sorted(SUITE.rglob("test_*.py"))
+    ledger = Ledger(chosen.results)
+    for file in [path.resolve() for path in chosen.files] or every:
+        if chosen.again:
+            ledger.forget(file)
+        if not chosen.only_report:
+            prove(ledger, file)
+    proofs = [
+        Proof(test, frozenset(m for m, passed in by.items() if not passed), set(by))
+        for file in every
+        for test, by in ledger.of(file).items()
+    ]
+    if not chosen.files:
+        chosen.report.write_text(render(proofs))
+    found = verdicts(proofs)
+    print(f"{len(proofs)} tests, {len(found)} not proven")
+    for line in found:
+        print(line)
+    return 1 if found else 0
 
 
-def run(verdict: str, arguments: list[str]) -> set[str]:
-    """The tests that pass with every verdict forced."""
+def prove(ledger: Ledger, file: Path) -> None:
+    """Find out what kills each test of *file*."""
+    tests = collected(file)
+    for gone in ledger.of(file).keys() - set(tests):
+        del ledger.of(file)[gone]
+    for first in (NONE, "allow", "deny"):
+        step(ledger, file, first, tests)
+    known = ledger.of(file)
+    for name, mutant in MUTANTS.items():
+        if name in ("allow", "deny") or not re.search(mutant.where, file.name):
+            continue
+        left = [t for t in tests if not is_settled(known.get(t, {}))]
+        step(ledger, file, name, left)
+
+
+def is_settled(known: dict[str, bool]) -> bool:
+    """Whether something but *deny* kills a test, or it is not worth trying."""
+    killed = {mutant for mutant, passed in known.items() if not passed}
+    return NONE in killed or bool(killed - {"deny"})
+
+
+def step(ledger: Ledger, file: Path, mutant: str, tests: Sequence[str]) -> None:
+    """Run those of *tests* for which it is not known yet what *mutant* does."""
+    known = ledger.of(file)
+    wanted = [test for test in tests if mutant not in known.get(test, {})]
+    if wanted:
+        ran = run(mutant, wanted)
+        failed = sum(not passed for passed in ran.values())
+        print(f"{file.name}, {mutant}: {failed} of {len(wanted)} fail", flush=True)
+        ledger.note(file, mutant, ran)
+
+
+def collected(file: Path) -> list[str]:
+    """The tests in a file."""
+    done = pytest(["--collect-only", "-q", str(file)], {})
+    return re.findall(r"^(tests/.*::.*)$", done.stdout, re.MULTILINE)
+
+
+def run(mutant: str, tests: Sequence[str]) -> Ran:
+    """Run tests without what *mutant* lacks; whether each passed."""
     with tempfile.TemporaryDirectory() as directory:
-        hook = HOOK.replace("{verdict}", verdict).replace("{reason}", VERDICTS[verdict])
-        Path(directory, "sitecustomize.py").write_text(hook)
-        done = subprocess.run(
-            [sys.executable, "-m", "pytest", "-q", "-rA", "-p", "no:cacheprovider",
-             "-n", "2", "--dist", "loadfile", *arguments],
-            cwd=ROOT,
-            env={**os.environ, "PYTHONPATH": f"{directory}:{ROOT}"},
-            capture_output=True,
-            text=True,
-            check=False,
-        )  # fmt: skip
-    if not re.search(r"\d+ (passed|failed)", done.stdout):
+        Path(directory, "sitecustomize.py").write_text(HOOK)
+        path = f"{directory}:{os.environ.get('PYTHONPATH', '')}:{ROOT}"
+        extra = {"PYTHONPATH": path}
+        if mutant != NONE:
+            extra[VARIABLE] = mutant
+        done = pytest(
+            ["-q", "-rA", "--tb=no", f"--timeout={TEST_SECONDS}", *tests], extra
+        )
+    outcomes = {test: word for word, test in OUTCOME.findall(done.stdout)}
+    if not outcomes:
         raise SystemExit(f"the suite did not run:\n{done.stdout}{done.stderr}")
-    return set(re.findall(r"^PASSED (\S+)", done.stdout, re.MULTILINE))
+    return {test: outcomes.get(test) == "PASSED" for test in tests if test in outcomes}
+
+
+def pytest(
+    arguments: Iterable[str], extra: dict[str, str]
+) -> subprocess.CompletedProcess[str]:
+    """Run pytest on the suite, in a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *arguments],
+        cwd=ROOT,
+        env={**os.environ, **extra},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
 
 if __name__ == "__main__":

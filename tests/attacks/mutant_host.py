@@ -1,0 +1,133 @@
+"""What the host, the runtime and the agent lack under each mutant: see `mutants`.
+
+Each function is given a module of the product, just imported, and changes it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from typing import Any
+
+
+def _rendered(ruleset: Any, pattern: str, replacement: str) -> None:
+    """Change the text of the ruleset. An unknown pattern is an error."""
+    render = ruleset.render_base
+
+    def changed(*arguments: Any) -> str:
+        text, count = re.subn(
+            pattern, replacement, render(*arguments), flags=re.MULTILINE
+        )
+        assert count, f"no {pattern!r} in the ruleset"
+        return text
+
+    ruleset.render_base = changed
+
+
+def any_source(ruleset: Any) -> None:
+    """Let in whatever comes."""
+    _rendered(ruleset, r"counter name spoofed drop", "counter name spoofed accept")
+
+
+def no_refusals(ruleset: Any) -> None:
+    """Hand all datagrams and connections to the gateway, whatever their destination."""
+    _rendered(ruleset, r"^.* (goto refuse|counter name multicast drop)$", "")
+
+
+def silent_refusals(ruleset: Any) -> None:
+    """Drop what is refused."""
+    _rendered(ruleset, r"^.*reject with.*$", "\t\tdrop")
+
+
+def forwarding(ruleset: Any) -> None:
+    """Let devboxes' packets to each other pass on."""
+    _rendered(ruleset, r"^\s*(ip6? daddr \S+) goto refuse$", r"\t\t\1 accept")
+    _rendered(ruleset, r"counter name forwarded drop", "counter name forwarded accept")
+
+
+def forwarding_sysctls(sysctls: Any) -> None:
+    """Have the gateway namespace route."""
+    sysctls.GATEWAY = {
+        key: "1" if key.endswith(("_forward", "/forwarding")) else value
+        for key, value in sysctls.GATEWAY.items()
+    }
+
+
+def no_guard(agent: Any) -> None:
+    """Never read the network back."""
+    agent.HostAgent._prove_network = lambda self: None
+
+
+def no_filter(seccomp: Any) -> None:
+    """Allow every system call."""
+    seccomp.profile = lambda machine: {"defaultAction": "SCMP_ACT_ALLOW"}
+
+
+def all_capabilities(bundle: Any) -> None:
+    """Give root of the devbox every capability over what is its own."""
+    bundle.CAPABILITIES = (*bundle.CAPABILITIES, "CAP_NET_RAW", "CAP_NET_ADMIN",
+                           "CAP_SYS_ADMIN")  # fmt: skip
+
+
+def shared_processes(bundle: Any) -> None:
+    """Give the devbox the machine's view of processes, and a variable of its."""
+    linux, environment = bundle._linux, bundle.environment
+
+    def shared(*arguments: Any) -> Any:
+        made = linux(*arguments)
+        made["namespaces"] = [n for n in made["namespaces"] if n["type"] != "cgroup"]
+        return made
+
+    bundle._linux = shared
+    bundle.environment = lambda *given: {**environment(*given), "STOCKADE_RUN_DIR": "x"}
+
+
+def forgetful(records: Any) -> None:
+    """Remember no lookup."""
+    records.RecordBook._remember = lambda self, record: None
+
+
+def no_restart(supervisor: Any) -> None:
+    """Notice the end of a gateway, and do nothing about it."""
+
+    async def watch(self: Any) -> None:
+        await asyncio.Event().wait()
+
+    supervisor.GatewaySupervisor._watch = watch
+
+
+def no_removal(removal: Any) -> None:
+    """Leave everything where it is."""
+    removal.remove = removal.dispose = lambda directory: None
+    removal.sweep = lambda run_dir: []
+
+
+def any_order(spec: Any) -> None:
+    """Let any push follow any other."""
+    spec.PolicyPush.check_follows = lambda self, current: None
+
+
+def careless_files(policyfile: Any) -> None:
+    """Take a policy file that cannot be read for one that says nothing."""
+    strict = policyfile.parse_policy
+
+    def parse(text: str, path: Any) -> Any:
+        try:
+            return strict(text, path)
+        except policyfile.InvalidRequest:
+            return policyfile.NetworkPolicy(name="whatever")
+
+    policyfile.parse_policy = parse
+
+
+def any_pattern(names: Any) -> None:
+    """Read what is no pattern generously."""
+    strict = names.HostPattern.parse.__func__
+
+    def parse(cls: Any, text: str) -> Any:
+        try:
+            return strict(cls, text)
+        except names.HostnameError:
+            return strict(cls, "a.test")
+
+    names.HostPattern.parse = classmethod(parse)

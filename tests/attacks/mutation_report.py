@@ -1,0 +1,100 @@
+"""What the mutation check found, as a table and as a list of what is not proven."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from tests.attacks.mutants import MUTANTS
+
+#: Tests in which nothing is denied: they show that what is allowed works.
+CONTROLS: Final = re.compile(
+    r"test_spellings_of_allowed_names_are_allowed"
+    r"|test_allowed_names_are_answered"
+    r"|test_long_answers_come_by_tcp"
+    r"|test_a_verified_upgrade_is_opaque"
+    r"|test_addresses_stay_good_after_their_time_to_live"
+)
+#: Tests that need no gateway to allow anything, with what stands for the control.
+WITHOUT_GATEWAY: Final[Sequence[tuple[str, str]]] = (
+    (r"lab_would_have_seen", "is itself the control of the witness"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """One test, the mutants that kill it, and all that were tried."""
+
+    test: str
+    killed: frozenset[str]
+    tried: Collection[str]
+
+    @property
+    def function(self) -> str:
+        """File and function, without parameters."""
+        return self.test.removeprefix("tests/").partition("[")[0]
+
+    @property
+    def problem(self) -> str | None:
+        """What keeps the test from being proven, or None."""
+        if "none" in self.killed:
+            return "fails with nothing missing"
+        excused = any(re.search(pattern, self.test) for pattern, _ in WITHOUT_GATEWAY)
+        if not self.killed and not excused:
+            return f"nothing kills it; tried: {', '.join(sorted(self.tried))}"
+        is_control = CONTROLS.search(self.test)
+        if self.killed <= {"deny"} and not is_control and not excused:
+            return "only a gateway that denies everything kills it"
+        return None
+
+
+def verdicts(proofs: Iterable[Proof]) -> list[str]:
+    """The tests that are not proven, a line each."""
+    return [f"{proof.test}: {proof.problem}" for proof in proofs if proof.problem]
+
+
+def render(proofs: Sequence[Proof]) -> str:
+    """The document."""
+    lines = [HEAD]
+    lines += [f"| `{name}` | {mutant.says} |" for name, mutant in MUTANTS.items()]
+    lines += ["", "## Tests", "", "| test | cases | killed by |", "| --- | --- | --- |"]
+    functions: dict[str, list[Proof]] = {}
+    for proof in proofs:
+        functions.setdefault(proof.function, []).append(proof)
+    for function, cases in functions.items():
+        names = sorted(set().union(*(case.killed for case in cases)), key=_order)
+        said = ", ".join(f"`{name}`" for name in names) or _excuse(function)
+        lines.append(f"| `{function}` | {len(cases)} | {said} |")
+    return "\n".join([*lines, ""])
+
+
+def _order(name: str) -> int:
+    names = list(MUTANTS)
+    return names.index(name) if name in names else len(names)
+
+
+def _excuse(function: str) -> str:
+    for pattern, reason in WITHOUT_GATEWAY:
+        if re.search(pattern, function):
+            return reason
+    return "**nothing**"
+
+
+HEAD: Final = """\
+# Mutation check
+
+Written by `make mutation` (`python -m tests.attacks.mutation`): each test of
+`tests/attacks` is run against a Stockade that lacks something, and has to fail. A test
+that does not fail under any of them could not fail at all.
+
+With every decision forced to *allow*, denials have to fail; with every decision forced to
+*deny*, controls. What is denied by something else than the decision (structure, a strict
+parser, a limit) is tried without that. The tests put these changes into the processes
+they start; the product has no switch for them.
+
+## What is missing
+
+| name | the Stockade under test |
+| --- | --- |"""
