@@ -35,6 +35,10 @@ _EDE = (15, "stockade: d.test is not reachable under network policy npol_1")
 
 _ASKED = "Alias.test"
 _ID = 0x1234
+# Without the OPT record, which is no part of an answer's question.
+_QUESTIONS = {
+    qtype: render_query(_ID, _ASKED, qtype)[:-11] for qtype in (QType.A, QType.AAAA)
+}
 _COMPARED = 4  # one message in so many: dnspython takes most of the time
 
 
@@ -102,6 +106,8 @@ def check_answer(data: bytes) -> None:
     """
     for qtype in (QType.A, QType.AAAA):
         _check_answer(data, qtype)
+    if not is_due(data, _COMPARED):
+        return
     try:
         parse_answer(data, message_id=_ID, name=_ASKED, qtype=QType.A)
     except WireError:
@@ -109,7 +115,7 @@ def check_answer(data: bytes) -> None:
 
 
 def _check_answer(data: bytes, qtype: QType) -> None:
-    asked = render_query(_ID, _ASKED, qtype)[:-11]  # without its OPT record
+    asked = _QUESTIONS[qtype]
     message = b"".join(
         (asked[:2], data[:2], asked[4:6], data[2:8], asked[_HEADER:], data[8:])
     )
