@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -102,8 +102,8 @@ class Lab:
                 self._server.wait()
             self._server = None
         netns.remove(self.id)
-        with contextlib.suppress(OSError):  # Another lab may still use it.
-            RUN_DIR.rmdir()
+        if not any(RUN_DIR.glob("dbx_*")):  # Another lab may still use it.
+            shutil.rmtree(RUN_DIR, ignore_errors=True)
         if self._held is not None:
             os.close(self._held)
             self._held = None
