@@ -146,9 +146,11 @@ def replay(pieces: list[bytes]) -> tuple[Told, bytes, bool]:
 def check_stream(data: bytes) -> None:
     """Cut anywhere, the same events; and what is forwarded is read as the same requests."""
     whole = replay([data])
-    one, two = sorted((chance(data, len(data) + 1), chance(data[::-1], len(data) + 1)))
-    pieces = replay([data[:one], data[one:two], data[two:]])
-    expect(pieces == whole, "events depend on the cuts", one, two)
+    if is_due(data, 2):
+        cuts = chance(data, len(data) + 1), chance(data[::-1], len(data) + 1)
+        one, two = sorted(cuts)
+        pieces = replay([data[:one], data[one:two], data[two:]])
+        expect(pieces == whole, "events depend on the cuts", one, two)
     if is_due(data, _OCTET_BY_OCTET):
         single = replay([bytes((octet,)) for octet in data])
         expect(single == whole, "events depend on single octets")
