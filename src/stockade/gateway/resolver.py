@@ -25,6 +25,8 @@ from stockade.wire.dns_answer import UnrelatedMessage
 ATTEMPT_TIMEOUT = 2.0
 ATTEMPTS = 3
 CACHE_ENTRIES = 20_000
+#: How long a resolver that gave no answer in time is asked only after the others.
+AVOID_SECONDS = 30.0
 MIN_TTL = 1
 MAX_TTL = 3_600
 DNS_PORT = 53
@@ -73,6 +75,7 @@ class UplinkResolver:
         self._timeout = attempt_timeout
         self._cache: dict[tuple[str, int], Resolved] = {}
         self._asking: dict[tuple[str, int], asyncio.Task[Resolved]] = {}
+        self._avoided: dict[Address, float] = {}
 
     def cached(self, name: Hostname, qtype: int) -> Resolved | None:
         """The answer that is known already, or None."""
@@ -126,7 +129,7 @@ class UplinkResolver:
 
     async def _exchange(self, name: Hostname, qtype: int) -> tuple[bytes, Answer]:
         """Ask one resolver after the other until one gives a usable answer."""
-        resolvers = self._uplink.resolvers()
+        resolvers = self._in_order(self._uplink.resolvers())
         if not resolvers:
             raise ResolveError("the machine has no resolver in /etc/resolv.conf")
         problem = "no answer"
@@ -136,6 +139,7 @@ class UplinkResolver:
                 async with asyncio.timeout(self._timeout):
                     message, answer = await self._ask_one(resolver, name, qtype)
             except TimeoutError:
+                self._avoided[resolver] = self._clock() + AVOID_SECONDS
                 problem = f"{resolver}: no answer within {self._timeout:g} s"
             except (OSError, WireError) as error:
                 problem = f"{resolver}: {error}"
@@ -144,6 +148,13 @@ class UplinkResolver:
                     return message, answer
                 problem = f"{resolver}: {answer.rcode.name}"
         raise ResolveError(problem)
+
+    def _in_order(self, resolvers: tuple[Address, ...]) -> list[Address]:
+        """First those that answer: each question would wait for one that is dead."""
+        now = self._clock()
+        self._avoided = {r: until for r, until in self._avoided.items() if until > now}
+        # The sort is stable: among equals the order of the machine holds.
+        return sorted(resolvers, key=self._avoided.__contains__)
 
     async def _ask_one(
         self, resolver: Address, name: Hostname, qtype: int

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import select
+import socket
 from collections.abc import AsyncIterator, Callable
 from ipaddress import ip_address
 from typing import Any
@@ -368,3 +370,29 @@ def test_a_whole_answer_is_relayed_and_not_cached(monkeypatch) -> None:
 def test_the_question_has_the_family_of_the_address() -> None:
     assert address_qtype(ip_address(GOOD)) is QType.A
     assert address_qtype(ip_address("2001:db8::1")) is QType.AAAA
+
+
+def test_a_resolver_that_does_not_answer_is_asked_last_for_a_while(monkeypatch) -> None:
+    """The first question waits for it, those that follow do not."""
+
+    async def main() -> None:
+        async with serving(monkeypatch, lambda query, _: [answered(query, GOOD)]) as (
+            server,
+            resolver,
+            clock,
+        ):
+            dead, alive = ip_address("127.0.0.2"), ip_address("127.0.0.1")
+            resolver._uplink = FakeUplink(resolvers_=(dead, alive))
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
+                silent.bind((str(dead), module.DNS_PORT))
+                silent.setblocking(False)
+
+                for number, asked in enumerate((True, False, False, True)):
+                    clock.now += module.AVOID_SECONDS + 1 if number == 3 else 0
+                    await resolver.resolve(Hostname(f"{number}.test"), QType.A)
+                    assert bool(select.select([silent], [], [], 0)[0]) is asked
+                    if asked:
+                        silent.recv(512)
+                assert len(server.asked) == 4
+
+    run(main())
