@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from stockade.gateway.devboxes import AttachedDevbox
+from stockade.gateway.racing import dial_first
 from stockade.gateway.resolver import ResolveError, address_qtype
 from stockade.gateway.services import Services
 from stockade.gateway.sides import Side
@@ -94,13 +95,8 @@ async def dial_name(
     """
     flow = Flow(port, Transport.TCP)
     vetted = await vetted_flows(services, devbox, name, flow, prefer)
-    problem: OSError | None = None
-    for facts in vetted[:MAX_DIALS]:
-        assert facts.address is not None  # noqa: S101 - a vetted flow has one
-        try:
-            side = await services.dialer.dial(facts.address, port, devbox.events)
-        except OSError as error:
-            problem = error
-        else:
-            return side, facts
-    raise problem or ResolveError(f"{name} has no address")
+    if len(vetted) > 1:
+        return await dial_first(services.dialer, vetted[:MAX_DIALS], devbox.events)
+    (facts,) = vetted
+    assert facts.address is not None  # noqa: S101 - a vetted flow has one
+    return await services.dialer.dial(facts.address, port, devbox.events), facts

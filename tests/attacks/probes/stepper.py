@@ -24,19 +24,21 @@ streams: dict[str, Stream] = {}
 class Stream:
     """A thread that sends or receives without end, and notes whether it still does."""
 
-    def __init__(self, sock: socket.socket, *, up: bool) -> None:
+    def __init__(self, sock: socket.socket, *, up: bool, limit: int = 0) -> None:
         self.sock, self.up, self.moved, self.broken = sock, up, 0, False
+        self.limit = limit  # To be sent as fast as it goes; none is slowly.
         threading.Thread(target=self.run, daemon=True).start()
 
     def run(self) -> None:
         """Move bytes until that fails."""
         try:
-            while True:
+            while not self.limit or self.moved < self.limit:
                 got = self.sock.send(CHUNK) if self.up else len(self.sock.recv(4096))
                 if not got:
                     break
                 self.moved += got
-                time.sleep(0.005)
+                if not self.limit:
+                    time.sleep(0.005)
         except OSError:
             pass
         self.broken = True
@@ -76,6 +78,21 @@ def recv(step: dict[str, Any]) -> dict[str, Any]:
     return {"got": got.hex()}
 
 
+def stream(step: dict[str, Any]) -> dict[str, Any]:
+    """Start a stream, or say how it is."""
+    name = step["as"]
+    match step["do"]:
+        case "stream":
+            streams[name] = Stream(socks[name], up=step["up"])
+        case "flood":
+            streams[name] = Stream(socks[name], up=True, limit=step["count"])
+        case "state":
+            return {"state": streams[name].state()}
+        case "flooded":
+            return {"sent": streams[name].moved}
+    return {}
+
+
 def perform(step: dict[str, Any]) -> dict[str, Any]:
     """Do one step."""
     match step["do"]:
@@ -96,11 +113,8 @@ def perform(step: dict[str, Any]) -> dict[str, Any]:
             plain = socks[step["as"]]
             socks[step["as"]] = context.wrap_socket(plain, server_hostname=step["name"])
             return {}
-        case "stream":
-            streams[step["as"]] = Stream(socks[step["as"]], up=step["up"])
-            return {}
-        case "state":
-            return {"state": streams[step["as"]].state()}
+        case "stream" | "flood" | "state" | "flooded":
+            return stream(step)
         case "ended":
             poll = select.poll()
             poll.register(socks[step["as"]], 0)

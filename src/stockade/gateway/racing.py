@@ -1,0 +1,63 @@
+"""Several addresses of one name: the first that answers is the one (RFC 8305).
+
+The client cannot try the next one by itself: the gateway has accepted its connection
+before it knows whether there is anybody at the other end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from stockade.gateway.events import EventQueue
+from stockade.gateway.sides import Side
+from stockade.gateway.upstream import Dialer
+from stockade.policy.decide import Flow
+
+#: What one address gets before the next one is tried beside it, in seconds. Most servers
+#: answer within this from anywhere.
+HEAD_START = 0.3
+
+
+async def dial_first(
+    dialer: Dialer, flows: Sequence[Flow], queue: EventQueue
+) -> tuple[Side, Flow]:
+    """Connect to the first of *flows* that answers; a failure gives the next its turn.
+
+    Raises the `OSError` of the last that failed.
+    """
+    waiting = list(flows)
+    running: dict[asyncio.Task[Side], Flow] = {}
+    problem: BaseException | None = None
+    try:
+        while waiting or running:
+            if waiting:
+                facts = waiting.pop(0)
+                running[_dialling(dialer, facts, queue)] = facts
+            done, _ = await asyncio.wait(
+                running,
+                timeout=HEAD_START if waiting else None,
+                return_when=asyncio.FIRST_COMPLETED,
+            )
+            for task in done:
+                problem = task.exception()
+                facts = running.pop(task)
+                if problem is None:
+                    return task.result(), facts
+    finally:
+        await _give_up(running)
+    raise problem or OSError("no address to connect to")
+
+
+def _dialling(dialer: Dialer, facts: Flow, queue: EventQueue) -> asyncio.Task[Side]:
+    assert facts.address is not None  # noqa: S101 - a vetted flow has one
+    return queue.loop.create_task(dialer.dial(facts.address, facts.port, queue))
+
+
+async def _give_up(running: dict[asyncio.Task[Side], Flow]) -> None:
+    """End the attempts that are not needed; one may have succeeded at the same time."""
+    for task in running:
+        task.cancel()
+    for outcome in await asyncio.gather(*running, return_exceptions=True):
+        if isinstance(outcome, Side):
+            outcome.reset()

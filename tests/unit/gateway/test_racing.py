@@ -1,0 +1,101 @@
+"""Several addresses of a name: who is tried, when, and what becomes of the others."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from ipaddress import ip_address
+
+import pytest
+
+from stockade.gateway import racing as module
+from stockade.gateway.events import EventQueue
+from stockade.gateway.racing import dial_first
+from stockade.gateway.sides import Side
+from stockade.policy.decide import Flow
+from stockade.policy.guardrails import Address
+from tests.unit.gateway.fakes import run, side
+
+HOSTS = [Flow(443, address=ip_address(f"203.0.113.{number}")) for number in range(3)]
+
+
+class Dialer:
+    """Answers after the seconds told for each address; fails if they are below zero."""
+
+    def __init__(self, *delays: float) -> None:
+        self._delays = {
+            flow.address: delay for flow, delay in zip(HOSTS, delays, strict=False)
+        }
+        self.asked: list[str] = []
+        self.ours: list[Side] = []
+        self.theirs: list[socket.socket] = []
+
+    async def dial(self, address: Address, port: int, queue: EventQueue) -> Side:
+        self.asked.append(str(address)[-1])
+        delay = self._delays[address]
+        await asyncio.sleep(abs(delay))
+        if delay < 0:
+            raise OSError(f"no {address}")
+        ours, theirs = socket.socketpair()
+        self.theirs.append(theirs)
+        self.ours.append(side(ours, queue))
+        return self.ours[-1]
+
+
+async def race(dialer: Dialer, count: int = 3) -> str:
+    """Who won; or what the last failure said."""
+    try:
+        won, facts = await dial_first(dialer, HOSTS[:count], EventQueue())
+    except OSError as error:
+        return str(error)
+    finally:
+        for theirs in dialer.theirs:
+            theirs.close()
+    open_still = [one for one in dialer.ours if one.sock.fileno() >= 0]
+    assert open_still == [won]
+    won.close()
+    return str(facts.address)[-1]
+
+
+@pytest.mark.parametrize(
+    ("delays", "winner", "asked"),
+    [
+        pytest.param((0, 0, 0), "0", "0", id="the first answers: nobody else is asked"),
+        pytest.param((9, 0, 0), "1", "01", id="the first is dead"),
+        pytest.param((9, 9, 0), "2", "012", id="two are dead"),
+        pytest.param((-0.0001, 0, 0), "1", "01", id="the first fails"),
+        pytest.param((0.15, 9, 9), "0", "012", id="the first is slow, the others dead"),
+        pytest.param((0.05, 0.0, 0), "0", "01", id="both at the same time"),
+        pytest.param(
+            (-0.0001, -0.0001, -0.0001), "no 203.0.113.2", "012", id="all fail"
+        ),
+    ],
+)
+def test_the_first_that_answers_is_the_one(
+    delays: tuple[float, ...],
+    winner: str,
+    asked: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "HEAD_START", 0.05)
+    dialer = Dialer(*delays)
+    found = run(race(dialer))
+    if asked == "01" and winner == "0":
+        assert found in "01"
+    else:
+        assert (found, "".join(dialer.asked)) == (winner, asked)
+
+
+def test_who_gives_up_leaves_nothing_open() -> None:
+    async def main() -> None:
+        dialer = Dialer(0.01, 9)
+        task = asyncio.ensure_future(dial_first(dialer, HOSTS[:2], EventQueue()))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await asyncio.sleep(0.03)
+        assert [one.sock.fileno() for one in dialer.ours] == []
+
+    run(main())
