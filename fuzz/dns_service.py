@@ -1,13 +1,15 @@
 """The DNS service in process: who is asked for what, and what the devbox gets.
 
 An input is two octets of circumstances and then messages as they come over TCP, each with
-its length before it. Only names that the policy allows are asked of the resolver, and every
-answer is one to its question that dnspython can read.
+its length before it; one of no length is a change of policy. Only names that the policy
+allows are asked of the resolver, and every answer is one to its question that dnspython can
+read.
 """
 
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
@@ -131,10 +133,9 @@ def check(data: bytes) -> None:
     """Ask all questions of an input, and judge each answer."""
     if len(data) < 2:
         return
-    push, covers = _POLICIES[data[0] & 3]
     box = AttachedDevbox("dbx_1", _BOX, _GUARDRAILS, fakes.generous())
-    if push is not None:
-        box.apply(push, _COMPILED[data[0] & 3])
+    policy = data[0] & 3
+    covers = _put_in_force(box, policy)
     resolver = FakeResolver(data[0] >> 2 & 3)
     services = _services(resolver, _WAYS[data[1] % 3])
     answerer = DnsAnswerer(services, _still)
@@ -145,12 +146,25 @@ def check(data: bytes) -> None:
         message = data[at + 2 : at + 2 + size]
         at += 2 + size
         if not message:
-            break
+            policy = (policy + 1) & 3
+            covers = _put_in_force(box, policy)
+            continue
         _ask(answerer, box, message, by_tcp=by_tcp)
         asked, resolver.asked = resolver.asked, []
         expect(all(map(covers, asked)), "a name that is not allowed was asked", asked)
         expect(len(asked) <= 1, "asked more than once", asked)
     services.log.flush_questions()
+
+
+def _put_in_force(box: AttachedDevbox, policy: int) -> Callable[[str], bool]:
+    """Change the policy; which names it means."""
+    push, covers = _POLICIES[policy]
+    if push is None:
+        box.quarantine()
+    else:
+        box._push = None  # No generation comes after another here.
+        box.apply(push, _COMPILED[policy])
+    return covers
 
 
 def _ask(
@@ -233,7 +247,7 @@ DNS = Target(
     "dns_service",
     check,
     tuple(
-        _ask_all(bytes((index, index)), seed, _OTHER[index % 5], seed)
+        _ask_all(bytes((index, index)), seed, _OTHER[index % 5], seed, b"", seed)
         for index, seed in enumerate(QUERY.seeds * 4)
     ),
     (*QUERY.words, b"\1a\4test\0", b"\1x\1w\4test\0", b"\1d\4test\0"),

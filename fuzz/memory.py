@@ -43,6 +43,7 @@ class MemorySocket:
         self.sent = b""
         self.is_shut = False
         self.is_closed = False
+        self.is_full = False
 
     def arrive(self, data: bytes) -> None:
         """Let *data* arrive, as one segment."""
@@ -61,7 +62,7 @@ class MemorySocket:
     @property
     def events(self) -> int:
         """What an epoll would say of the socket."""
-        mask = 0 if self.is_shut else _OUT
+        mask = 0 if self.is_shut or self.is_full else _OUT
         if self._incoming or self._has_ended:
             mask |= _IN
         return mask | _HUP if self._is_broken else mask
@@ -89,6 +90,8 @@ class MemorySocket:
         self._expect_usable()
         if self.is_shut:
             raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
+        if self.is_full:
+            raise BlockingIOError
         octets = bytes(data)
         if self._on_send is not None:
             self._on_send(octets)
@@ -199,6 +202,28 @@ class MemoryLoop(asyncio.SelectorEventLoop):
         self.steps: deque[Callable[[], None]] = deque()
         self._haste = haste
         self._rounds = 0
+        self._is_held = False
+
+    def hold(self, seconds: float) -> None:
+        """Let no step happen for so long: time passes."""
+        self._is_held = True
+        self.call_later(seconds, self._release)
+
+    def _release(self) -> None:
+        self._is_held = False
+
+    def abandon(self) -> None:
+        """Cancel what a finding has left behind, and close the loop."""
+        self.begin()
+        left = asyncio.all_tasks(self)
+        for task in left:
+            task.cancel()
+
+        async def end() -> None:
+            await asyncio.gather(*left, return_exceptions=True)
+
+        self.run_until_complete(end())
+        self.close()
 
     def time(self) -> float:
         return self._now
@@ -212,7 +237,7 @@ class MemoryLoop(asyncio.SelectorEventLoop):
         self._haste >>= 1
         has_events = self.queue.has_events
         is_idle = not (self._ready or has_events or self._stopping)
-        if self.steps and (is_idle or is_hasty):
+        if self.steps and not self._is_held and (is_idle or is_hasty):
             self.call_soon(self.steps.popleft())
         elif is_idle:
             self._pass_time()

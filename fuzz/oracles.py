@@ -177,6 +177,17 @@ def python_host(data: bytes) -> str | None:
     return None if host is None else str(host)
 
 
+def target_host(target: str) -> str | None:
+    """The host that a target names, which goes before any Host (RFC 9112 section 3.2.2)."""
+    if "://" not in target or target.startswith("/"):
+        return None
+    try:
+        host = httptools.parse_url(target.encode("latin-1")).host
+    except httptools.HttpParserInvalidURLError:
+        return None
+    return host.decode("latin-1") if host else None
+
+
 def bare(host: str) -> str:
     """A Host without its port, in lower case: what a server chooses its site by."""
     host = host.strip().lower()

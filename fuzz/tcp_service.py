@@ -16,20 +16,21 @@ from fuzz.target import Target
 from fuzz.tcp_world import PORTS, TARGETS, World
 from fuzz.wire_http import HEAD
 from fuzz.wire_tls import HELLO
+from tests.unit.wire.builders import head, message, records, sni
 
 
 def scene(data: bytes) -> tuple[World, list[Callable[[], None]]]:
     """Read an input: four octets of circumstances, then steps.
 
-    With the highest bit of all the first step is done before the connection is accepted.
+    With the highest bit of all, what the client says first is there when it is accepted.
     """
     where, haste, slow, policy = data[:4].ljust(4, b"\0")
     loop = _loop()
     loop.begin(haste << 2 if haste < 128 else haste << 9)
     address = TARGETS[(where >> 2) % len(TARGETS)]
-    world = World(loop, address, PORTS[where & 3], policy & 3, slow >> 4)
+    world = World(loop, address, PORTS[where & 3], policy & 7, slow >> 4)
     steps = steps_of(world, data[4:])
-    if where & 128 and steps:
+    if where & 128 and data[4:5] and not data[4] & 7:
         steps.pop(0)()
     return world, steps
 
@@ -44,6 +45,12 @@ def steps_of(world: World, data: bytes) -> list[Callable[[], None]]:
         world.client_resets,
         world.server_resets,
     )
+    pauses = (
+        partial(world.take, is_full=True),
+        partial(world.take, is_full=False),
+        world.wait,
+        world.look_for_idle,
+    )
     while at < len(data) and len(steps) < 32:
         step, at = data[at], at + 1
         kind = step & 7
@@ -56,9 +63,9 @@ def steps_of(world: World, data: bytes) -> list[Callable[[], None]]:
         elif kind < 6:
             steps.append(plain[kind - 2])
         elif kind == 6:
-            steps.append(partial(world.change_policy, step >> 3 & 3))
+            steps.append(partial(world.change_policy, step >> 3 & 7))
         else:
-            steps.append(lambda: None)
+            steps.append(pauses[step >> 3 & 3])
     return steps
 
 
@@ -77,7 +84,8 @@ def check(data: bytes) -> None:
     try:
         world.loop.run_until_complete(world.live(steps))
     except BaseException:
-        _loops.clear()  # Tasks are left in this one.
+        _loops.clear()
+        world.loop.abandon()
         raise
     world.judge()
 
@@ -103,7 +111,17 @@ def _seeds() -> tuple[bytes, ...]:
     upgraded = served(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n")
     get, other = HEAD.seeds[0], HEAD.seeds[0].replace(b"a.test", b"b.test")
     websocket = HEAD.seeds[7]
+    hidden = [
+        head(*fields, f"Content-Length: {len(other)}", line=line) + other
+        for fields, line in (
+            (["Connection: Upgrade", "Upgrade: websocket"], "POST / HTTP/1.1"),
+            (["Connection: Upgrade", "Upgrade: websocket"], "POST / HTTP/1.0"),
+            (["Proxy-Connection: Upgrade", "Upgrade: x"], "POST / HTTP/1.1"),
+        )
+    ]
     scenes = [
+        *(told(text, ok) for text in hidden),
+        told(websocket, ok, other),
         told(get, ok, get),
         told(get + other, ok),
         told(get, ok, other, policy=1),
@@ -113,11 +131,27 @@ def _seeds() -> tuple[bytes, ...]:
         told(websocket, upgraded, b"\x81\x05hello", served(b"\x81\2hi")),
         told(websocket, ok, get),
         told(served(b"SSH-2.0-x\r\n"), b"SSH-2.0-y\r\n", where=2),
-        told(b"!\7", served(b"220 ready\r\n"), b"EHLO x\r\n", where=3, slow=0x50),
+        told(b"!\x0f", served(b"220 ready\r\n"), b"EHLO x\r\n", where=3, slow=0x50),
         told(b"\0\0\0\x08\4\xd2\x16\x2f", served(b"N"), HELLO.seeds[0], where=3),
         told(HEAD.seeds[1] + b"hello", ok, slow=0x80),
         told(other, ok, where=20, policy=2),
         told(get, ok, where=128),
+        told(b"!\x17", where=4),
+        told(get[:9], b"!\x17", get[9:]),
+        told(get, b"!\7", ok, b"!\7", ok, b"!\x0f"),
+        told(get, ok, b"!\x1f", b"!\x1f", b"!\x1f", get),
+        told(b"SSH-2.0-y\r\n", b"!\7", ok, get, where=2, policy=5),
+        told(get, ok, where=3, policy=4),
+        told(HELLO.seeds[0], ok, b"!\x26", where=3, policy=4),
+        told(HELLO.seeds[0], ok, b"!\x1e", b"x", where=3, policy=5),
+        told(get.replace(b"a.test", b"p.w.test"), ok),
+        told(websocket, served(b"HTTP/1.1 103 x\r\n\r\n" + upgraded[4:]), b"x"),
+        told(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"),
+        told(HEAD.seeds[5]),
+        told(get.replace(b"a.test", b"203.0.113.9")),
+        told(b"!\x17", where=26),
+        told(HELLO.seeds[2], served(b"x"), where=3),
+        told(records(message([sni(b"203.0.113.9")])), where=1),
     ]
     for hello, where in itertools.product(HELLO.seeds[:4], (1, 5, 17)):
         scenes.append(

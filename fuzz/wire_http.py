@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from fuzz.oracles import Read, h11_reads, llhttp_reads
+from fuzz.oracles import Read, h11_reads, llhttp_reads, target_host
 from fuzz.target import Finding, Target, chance, expect, is_due
 from stockade.errors import WireError
 from stockade.wire.http1 import (
@@ -102,6 +102,9 @@ def same_request(ours: RequestHead, theirs: Read) -> None:
     """Compare what a request is for."""
     expect(ours.method == theirs.method, "method", ours.method, theirs.method)
     expect(ours.target == theirs.target, "target", ours.target, theirs.target)
+    named = None if ours.method == "CONNECT" else target_host(theirs.target)
+    literal = ours.host.lower().strip("[]")
+    expect(named is None or named.lower() == literal, "target's host", named, ours.host)
     port = "" if ours.port is None else f":{ours.port}"
     expect(
         theirs.hosts == [ours.host + port] or ours.method == "CONNECT",
@@ -203,6 +206,12 @@ _HEADS = (
     head("X: y", "Cookie: \xe9=\xff; x", "Accept: */*", host="A.Test:8080"),
     head(host="[2001:db8::1]:80"),
     head("Connection: close"),
+    head("Host: d.test"),
+    head("X: y\r\n Host: d.test"),
+    head("Content-Length: 5", "Content-Length: 6", line="PUT / HTTP/1.1"),
+    head("Transfer-Encoding: chunked", "Content-Length: 5", line="PUT / HTTP/1.1"),
+    head("Transfer-Encoding: xchunked", line="PUT / HTTP/1.1"),
+    head(line="GET http://d.test/ HTTP/1.1"),
     head("Proxy-Connection: upgrade", "Upgrade: x", "Content-Length: 5"),
     head(
         "Connection: Upgrade", "Upgrade: x", "Content-Length: 5", line="PUT / HTTP/1.0"
@@ -220,7 +229,9 @@ STREAM = Target(
         _CHUNKED + b"3\r\nabc\r\n00A\r\n0123456789\r\n0\r\n\r\n" + head(),
         _CHUNKED + b"0\r\nX: y\r\n\r\n",
         head("Connection: close") + head(host="d.test"),
-        head("Content-Length: 28", line="POST / HTTP/1.1") + head(host="d.test"),
+        head("Content-Length: 32", line="POST / HTTP/1.1") + head(host="d.test"),
+        head("Proxy-Connection: upgrade", "Upgrade: x", "Content-Length: 32")
+        + head(host="d.test"),
     ),
     (*_WORDS, b"5\r\nhello\r\n", b"FFFFFFFF\r\n", b"1;x=y\r\n"),
     max_len=600,

@@ -9,6 +9,7 @@ from fuzz.oracles import (
     llhttp_reads,
     openssl_name,
     python_host,
+    target_host,
 )
 from fuzz.target import Target, chance, expect, is_due
 from fuzz.wire_http import HEAD
@@ -62,7 +63,11 @@ def http_hosts(data: bytes, *, every: bool = False) -> list[str]:
     for reads in (llhttp_reads, h11_reads) if due else (llhttp_reads,):
         requests, _ = reads(data)
         for request in requests if every else requests[:1]:
-            hosts += request.hosts if request.method != "CONNECT" else []
+            if request.method == "CONNECT":
+                continue
+            hosts += request.hosts
+            if (named := target_host(request.target)) is not None:
+                hosts.append(f"[{named}]" if ":" in named else named)
     python = python_host(data) if due else None
     return hosts if python is None else [*hosts, python]
 
