@@ -30,8 +30,6 @@ from stockade.gateway.flowlog import FlowRecord
 from stockade.gateway.settings import GatewaySettings
 from stockade.spec import PolicyPush
 
-#: How long a gateway may take to come up, with all its devboxes.
-START_SECONDS = 10.0
 #: How long a request waits for a gateway that is being replaced.
 PATIENCE = 30.0
 # Devboxes that a new gateway is told of before their answers are waited for.
@@ -176,17 +174,11 @@ class GatewaySupervisor:
 
     async def _meet(self, gateway: GatewayProcess) -> None:
         """Tell a new gateway every devbox, then let it serve."""
-        try:
-            async with asyncio.timeout(START_SECONDS):
-                self._control = await ControlClient.connect(gateway.control)
-                self._records = RecordStream(self._book.take, self._on_missed)
-                await self._records.start(gateway.records)
-                await self._tell_all()
-                await self._control.request("serve")
-        except TimeoutError:
-            raise EnforcementError(
-                f"the gateway did not come up within {START_SECONDS:g} s"
-            ) from None
+        self._control = await ControlClient.connect(gateway.control)
+        self._records = RecordStream(self._book.take, self._on_missed)
+        await self._records.start(gateway.records)
+        await self._tell_all()
+        await self._control.request("serve")
         self._ready.set()
 
     async def _watch(self, gateway: GatewayProcess) -> str:

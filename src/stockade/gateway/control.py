@@ -32,6 +32,12 @@ from stockade.names import Hostname
 from stockade.policy.decide import CompiledPolicy
 from stockade.spec import PolicyPush
 
+#: Pushes that are kept, ready to be put in force once more.
+_REMEMBERED = 32
+
+#: A push that was read, and its policy, compiled.
+Read = tuple[PolicyPush, CompiledPolicy]
+
 _log = logging.getLogger(__name__)
 
 
@@ -48,6 +54,7 @@ class ControlService:
         self._attach_devbox = attach
         self._start_serving = start_serving
         self._connections = 0
+        self._reader = _Reader()
         self.abandoned: asyncio.Future[None] = (
             asyncio.get_running_loop().create_future()
         )
@@ -108,11 +115,11 @@ class ControlService:
             for name in names:
                 devbox.lookups.record(Hostname.parse(name), ip_address(text))
         self._services.registry.attach(devbox)
-        return _push(devbox, _read(request["push"]))
+        return _push(devbox, self._reader.read(request["push"]))
 
     def _update(self, names: Sequence[str], raw: Mapping[str, Any]) -> dict[str, Any]:
         """Push one policy to many devboxes; it is read once. What each says to it."""
-        read = _read(raw)
+        read = self._reader.read(raw)
         said: dict[str, Any] = {}
         for name in names:
             try:
@@ -181,18 +188,29 @@ class Quarantine(InvalidRequest):
     """A policy cannot be applied, and the devbox is denied everything."""
 
 
-def _read(raw: Mapping[str, Any]) -> tuple[PolicyPush, CompiledPolicy] | Exception:
-    """A push, ready to be put in force; or what is wrong with it."""
-    try:
-        push = PolicyPush.from_mapping(raw)
-        return push, CompiledPolicy(push.policy)
-    except Exception as error:  # noqa: BLE001 - whatever it is, nothing may be allowed
-        return error
+class _Reader:
+    """Reads pushes, and remembers the latest: one policy goes to many devboxes."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, tuple[Mapping[str, Any], Read]] = {}
+
+    def read(self, raw: Mapping[str, Any]) -> Read | Exception:
+        """A push, ready to be put in force; or what is wrong with it."""
+        try:
+            known = self._known.get(raw["digest"])
+            if known is not None and known[0] == raw:
+                return known[1]
+            push = PolicyPush.from_mapping(raw)
+            read = push, CompiledPolicy(push.policy)
+        except Exception as error:  # noqa: BLE001 - whatever it is, nothing may be allowed
+            return error
+        if len(self._known) >= _REMEMBERED:
+            del self._known[next(iter(self._known))]
+        self._known[push.digest] = raw, read
+        return read
 
 
-def _push(
-    devbox: AttachedDevbox, read: tuple[PolicyPush, CompiledPolicy] | Exception
-) -> dict[str, Any]:
+def _push(devbox: AttachedDevbox, read: Read | Exception) -> dict[str, Any]:
     """Put a policy in force, or the devbox in quarantine when it cannot be read."""
     if isinstance(read, Exception):
         cut = devbox.quarantine()

@@ -218,6 +218,30 @@ def test_a_policy_that_cannot_be_read_is_quarantine(
     run(main())
 
 
+def test_a_push_is_read_once_for_many_devboxes() -> None:
+    """One that only claims to be the same is read, and found out."""
+
+    async def main() -> None:
+        async with gateway() as g:
+            await g.attach()
+            await g.attach(devbox="dbx_2", addresses=["100.127.0.5"])
+            one, two = (g.services.registry.named(name) for name in ("dbx_1", "dbx_2"))
+            assert one.policy is two.policy
+            told = push("a.test", 3).to_mapping()
+            wider = {"name": "p", "allow_all": True}
+            for changed in ({"policy": wider}, {"policy": wider, "generation": 4}):
+                answer = await g.update({**told, **changed})
+                assert answer["quarantined"]
+                assert not one.decide(Flow(443, name=Hostname("b.test"))).allowed
+            assert (await g.update({**told, "generation": 5}))["generation"] == 5
+            for number in range(100):  # More policies than are remembered.
+                more = push(f"a.test x{number}.test", 6 + number)
+                assert (await g.update(more.to_mapping()))["digest"] == more.digest
+            assert two.policy.policy == push("a.test").policy
+
+    run(main())
+
+
 def test_detaching_frees_the_address_and_may_be_repeated() -> None:
     async def main() -> None:
         async with gateway() as g:
