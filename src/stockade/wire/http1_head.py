@@ -31,7 +31,13 @@ _REQUEST_LINE = re.compile(
 # A line that begins with white space ("obs-fold") or has some before its colon is no field.
 _FIELD = re.compile(rf"({_TCHAR}+):([\t\x20-\x7e\x80-\xff]*)".encode("ascii"))
 _AUTHORITY = re.compile(r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::([1-9][0-9]{0,4}))?")
-_ABSOLUTE = re.compile(r"(https?)://([^/?#]*)(?:[/?].*)?", re.IGNORECASE)
+# What stands before an "@" in a query is taken for the credentials of a host by some.
+_ABSOLUTE = re.compile(r"(https?)://([^/?#]*)(?:/.*|\?[^@\\]*)?", re.IGNORECASE)
+# "//" and a host: to some libraries a URL without its scheme (RFC 3986 section 4.2), which
+# counts more than Host. What has no dot, port or credentials there is a path.
+_PATH = re.compile(
+    r"/(?![/\\]+(?:[^/\\?#]*[@:%\[]|[\w-]+(?:\.[\w-]+)+\.?(?:[/\\?#]|\Z)))", re.ASCII
+)
 # Below 2**60, which no server's counter overflows; no leading zero, which is octal to some.
 _LENGTH = re.compile(r"0|[1-9][0-9]{0,17}")
 _OPTION = re.compile(rf"(?:{_TCHAR}+)?")
@@ -189,15 +195,12 @@ def _host(
         host, port = _authority(target)
         if port is None:
             raise WireError(f"CONNECT without a port: {target[:80]!r}")
-        if not hosts and version == (1, 0):
-            return (
-                host,
-                port,
-            )  # Older Python sends none; the gateway says what is wrong.
-        _expect_same((host, port), _authority(_only("Host", hosts)), port)
+        # Older Python sends no Host in HTTP/1.0; the gateway says what is wrong.
+        if hosts or version != (1, 0):
+            _expect_same((host, port), _authority(_only("Host", hosts)), port)
         return host, port
     named = _authority(_only("Host", hosts))
-    if target.startswith("/") or (target == "*" and method == "OPTIONS"):
+    if _PATH.match(target) or (target == "*" and method == "OPTIONS"):
         return named
     absolute = _ABSOLUTE.fullmatch(target)
     if absolute is None:
@@ -288,10 +291,7 @@ def _upgrade(fields: _Fields) -> str | None:
 
 
 def _expects_continue(fields: _Fields) -> bool:
-    """Whether the client waits for `100 Continue`; nothing else can be expected.
-
-    Servers that read another expectation differently disagree about the body as well.
-    """
+    """Whether the client waits for `100 Continue`; all else would be about the body."""
     expected = fields.get("expect")
     if expected is None:
         return False

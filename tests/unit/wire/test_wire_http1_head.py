@@ -66,10 +66,10 @@ def parsed(data: bytes) -> RequestHead:
             id="CONNECT of HTTP/1.0 without Host",
         ),
         pytest.param(
-            head(line="GET //d.test/ HTTP/1.1"),
+            head(line="GET //v1/x.y HTTP/1.1"),
             "a.test",
             None,
-            id="two slashes are a path",
+            id="two slashes that begin a path",
         ),
         pytest.param(
             head(line="GET /?u=http://d.test/ HTTP/1.1"),
@@ -134,6 +134,13 @@ def test_the_host_is_read(data, host, port) -> None:
         pytest.param(
             head(line="GET http:\\\\a.test/ HTTP/1.1"), id="backslashes for slashes"
         ),
+        pytest.param(
+            head(line="GET http://a.test?@d.test HTTP/1.1"), id="@ in a query"
+        ),
+        pytest.param(head(line="GET //d.test/ HTTP/1.1"), id="two slashes and a host"),
+        pytest.param(head(line="GET //d.test HTTP/1.1"), id="the same without a path"),
+        pytest.param(head(line="GET //x@d/ HTTP/1.1"), id="credentials after slashes"),
+        pytest.param(head(line="GET /\\d.test/ HTTP/1.1"), id="slash and backslash"),
         pytest.param(head(line="GET ftp://a.test/ HTTP/1.1"), id="another scheme"),
         pytest.param(head(line="GET a.test HTTP/1.1"), id="a target without a slash"),
         pytest.param(head(line="GET * HTTP/1.1"), id="an asterisk for GET"),
