@@ -58,9 +58,9 @@ def with_body(found: Extensions, kind: int, body: bytes) -> Extensions:
     return [(k, body if k == kind else old) for k, old in found]
 
 
-def server_names(found: Extensions, *names: bytes) -> Extensions:
-    """*found* with these in its server name extension, whatever they are."""
-    return with_body(found, SERVER_NAME, name_list(*names))
+def naming(*names: bytes, kind: int = 0) -> Edit:
+    """An edit that puts these into the server name extension, whatever they are."""
+    return lambda found: with_body(found, SERVER_NAME, name_list(*names, kind=kind))
 
 
 def adding(*more: tuple[int, bytes]) -> Edit:

@@ -9,7 +9,7 @@ import pytest
 from tests.attacks.builders import Step, get, hello, tcp
 from tests.attacks.casework import each
 from tests.attacks.conftest import Attacker
-from tests.attacks.hellos import edited, server_names
+from tests.attacks.hellos import edited, naming
 from tests.lab.addresses import HOST4, HOST6, METADATA4, v4, v6
 
 A, X = v4(10), v4(66)
@@ -113,10 +113,7 @@ def test_no_host_that_is_an_address_is_allowed(attack: Attacker) -> None:
 
 def test_no_server_name_that_is_an_address_is_allowed(attack: Attacker) -> None:
     """RFC 6066 has no addresses in the SNI; some clients put them there, in any form."""
-    cases = {
-        host: edited("a.test", lambda found, h=host: server_names(found, h.encode()))
-        for host in HOSTS
-    }
+    cases = {host: edited("a.test", naming(host.encode())) for host in HOSTS}
     denied = each(attack, POLICY, A, cases, lookups="a.test")
     assert denied.arrived() == set()
     control = each(attack, OF_A, A, cases)

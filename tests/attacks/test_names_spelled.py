@@ -7,7 +7,7 @@ import pytest
 from tests.attacks.builders import get, hello
 from tests.attacks.casework import each
 from tests.attacks.conftest import Attacker
-from tests.attacks.hellos import edited, server_names
+from tests.attacks.hellos import edited, naming
 from tests.lab import Lab
 from tests.lab.addresses import v4, v6
 from tests.lab.stockade import COMMAND, Stockade
@@ -75,10 +75,7 @@ def test_no_spelling_in_a_hello_is_taken_for_an_allowed_name(
     And none at the allowed hosts either, which are where a name that was read too
     generously would have gone.
     """
-    cases = {
-        shown(name): edited("a.test", lambda found, n=name: server_names(found, n))
-        for name in OTHERS
-    }
+    cases = {shown(name): edited("a.test", naming(name)) for name in OTHERS}
     denied = each(attack, POLICY, address, cases)
     assert denied.arrived() == set()
     assert not denied.outcome.run.saw(kind="tcp")
@@ -109,12 +106,7 @@ def test_no_spelling_in_a_host_is_taken_for_an_allowed_name(
 
 def test_no_name_forges_a_record_or_a_line_of_the_summary(attack: Attacker) -> None:
     """One record for each connection, whatever is in its name; nothing for terminals."""
-    hellos = {
-        f"sni {shown(name)}": edited(
-            "a.test", lambda found, n=name: server_names(found, n)
-        )
-        for name in OTHERS
-    }
+    hellos = {f"sni {shown(name)}": edited("a.test", naming(name)) for name in OTHERS}
     requests = {
         f"host {shown(name)}": b"GET / HTTP/1.1\r\nHost: " + name + b"\r\n\r\n"
         for name in OTHERS
