@@ -12,14 +12,17 @@ import struct
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from typing import Any
 
 import dns.exception
 import dns.message
 
-from fuzz.target import Finding, Target, expect, is_due
+from fuzz.memory import MemoryLoop, MemorySocket
+from fuzz.target import Finding, Target, chance, expect, is_due
 from fuzz.wire_dns import QUERY, check_response, expect_answer
 from stockade.gateway.devboxes import AttachedDevbox, Registry
 from stockade.gateway.dns import TCP_MESSAGE, DnsAnswerer
+from stockade.gateway.dns_service import DnsService
 from stockade.gateway.flowlog import FlowLog
 from stockade.gateway.resolver import Resolved, ResolveError
 from stockade.gateway.services import Services
@@ -62,6 +65,8 @@ _COMPILED = tuple(
     fakes.devbox(push.policy if push else None).policy for push, _ in _POLICIES
 )
 MAX_MESSAGES = 6
+_LOOP = MemoryLoop()
+_UNUSED: Any = (None, None)  # what accepts connections, and what sends datagrams
 _OPAQUE = 65_280  # a type that nobody reads anything into
 _READ_ANEW = (
     4  # one answer in so many is read by dnspython, which takes most of the time
@@ -139,7 +144,10 @@ def check(data: bytes) -> None:
     resolver = FakeResolver(data[0] >> 2 & 3)
     services = _services(resolver, _WAYS[data[1] % 3])
     answerer = DnsAnswerer(services, _still)
-    by_tcp = bool(data[0] & 16)
+    if data[0] & 16:
+        _converse(DnsService(services, answerer, *_UNUSED), box, data[2:])
+        expect(all(map(covers, resolver.asked)), "a forbidden name was asked", data)
+        return
     at = 2
     for _ in range(MAX_MESSAGES):
         size = int.from_bytes(data[at : at + 2], "big")
@@ -149,7 +157,7 @@ def check(data: bytes) -> None:
             policy = (policy + 1) & 3
             covers = _put_in_force(box, policy)
             continue
-        _ask(answerer, box, message, by_tcp=by_tcp)
+        _ask(answerer, box, message)
         asked, resolver.asked = resolver.asked, []
         expect(all(map(covers, asked)), "a name that is not allowed was asked", asked)
         expect(len(asked) <= 1, "asked more than once", asked)
@@ -167,14 +175,52 @@ def _put_in_force(box: AttachedDevbox, policy: int) -> Callable[[str], bool]:
     return covers
 
 
-def _ask(
-    answerer: DnsAnswerer, box: AttachedDevbox, message: bytes, *, by_tcp: bool
-) -> None:
-    """Ask as a datagram or over TCP; equal questions must have equal answers."""
-    ready = None if by_tcp else answerer.answer_at_once(box, message)
-    response = _finish(answerer, box, message, TCP_MESSAGE if by_tcp else None)
+def _converse(service: DnsService, box: AttachedDevbox, said: bytes) -> None:
+    """Ask over TCP: one answer to each question, in order, until one is no question."""
+    _LOOP.begin()
+    client = MemorySocket()
+    middle = chance(said, len(said) + 1)
+    client.arrive(said[:middle])
+    client.arrive(said[middle:])
+    client.arrive_end()
+    _LOOP.run_until_complete(service._serve_stream(box, client))  # type: ignore[arg-type]
+    expect(client.is_closed and not service._connections, "a connection is left")
+    answers = _framed(client.sent)
+    expect(sum(2 + len(answer) for answer in answers) == len(client.sent), "framing")
+    for message in _framed(said):
+        answer = answers.pop(0) if answers else None
+        _judge(box, message, answer, TCP_MESSAGE)
+        if answer is None:
+            break
+    expect(not answers, "more answers than questions", answers)
+
+
+def _framed(stream: bytes) -> list[bytes]:
+    """The whole messages of a stream."""
+    messages: list[bytes] = []
+    at = 0
+    while at + 2 <= len(stream):
+        end = at + 2 + int.from_bytes(stream[at : at + 2], "big")
+        if end > len(stream):
+            break
+        messages.append(stream[at + 2 : end])
+        at = end
+    return messages
+
+
+def _ask(answerer: DnsAnswerer, box: AttachedDevbox, message: bytes) -> None:
+    """Ask by a datagram; equal questions must have equal answers."""
+    ready = answerer.answer_at_once(box, message)
+    response = _finish(answerer, box, message)
     if ready is not None:
         expect(ready == response, "another answer at once", ready, response)
+    _judge(box, message, response, None)
+
+
+def _judge(
+    box: AttachedDevbox, message: bytes, response: bytes | None, limit: int | None
+) -> None:
+    """Judge one answer. Without a *limit* it is that of the client."""
     try:
         query = parse_query(message)
     except DnsQueryError as error:
@@ -184,18 +230,16 @@ def _ask(
         return
     if response is None:
         raise Finding("no answer to a question")
-    limit = TCP_MESSAGE if by_tcp else query.udp_payload
+    limit = query.udp_payload if limit is None else limit
     expect_answer(query, response, limit)
     if not is_due(message, _READ_ANEW):
         return
     _check_given(box, query, check_response(query, response, limit))
 
 
-def _finish(
-    answerer: DnsAnswerer, box: AttachedDevbox, message: bytes, size: int | None
-) -> bytes | None:
+def _finish(answerer: DnsAnswerer, box: AttachedDevbox, message: bytes) -> bytes | None:
     """Run the coroutine, which waits for nothing here."""
-    work = answerer.answer(box, message, max_size=size)
+    work = answerer.answer(box, message)
     try:
         work.send(None)
     except StopIteration as done:

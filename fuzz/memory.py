@@ -228,6 +228,14 @@ class MemoryLoop(asyncio.SelectorEventLoop):
     def time(self) -> float:
         return self._now
 
+    async def sock_recv(self, sock: Any, size: int) -> bytes:
+        """For sockets to which all that will come has come already."""
+        received: bytes = sock.recv(size)
+        return received
+
+    async def sock_sendall(self, sock: Any, data: Any) -> None:
+        sock.send(data)
+
     def _run_once(self) -> None:
         """One round, as the loop of asyncio has it, but for the wait."""
         self._rounds += 1
