@@ -8,7 +8,7 @@ import platform
 import statistics
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 RESULTS = Path(__file__).with_name("results")
@@ -20,7 +20,9 @@ class Figure:
     """One line of the table: what was measured, of whom, and how it compares.
 
     *ratio* is against the contender named in *against*, or a difference in *unit*; *bar*
-    is what it has to be ("≥ 0.9"), empty for information.
+    is what it has to be ("≥ 0.9"), empty for information. *cpu* is the processor time of
+    whoever is in between, in microseconds for one unit of work. A figure that could not
+    be had has a *note* that says why, and no value.
     """
 
     benchmark: str
@@ -32,6 +34,7 @@ class Figure:
     bar: str = ""
     samples: tuple[float, ...] = ()
     note: str = ""
+    cpu: float | None = None
 
     @property
     def is_missed(self) -> bool:
@@ -47,13 +50,27 @@ def median(samples: Sequence[float]) -> float:
     return statistics.median(samples)
 
 
+def compared(
+    figure: Figure,
+    value: float,
+    against: str,
+    *,
+    bar: str = "",
+    difference: bool = False,
+) -> Figure:
+    """*figure* beside that of somebody else: the ratio, or the difference, of both."""
+    if difference:
+        return replace(figure, ratio=figure.value - value, against=against, bar=bar)
+    return replace(figure, ratio=figure.value / value, against=against, bar=bar)
+
+
 def render(figures: Iterable[Figure]) -> str:
     """The table, for a terminal and for Markdown alike."""
-    rows = [("benchmark", "contender", "median", "compared", "bar", "")]
+    rows = [("benchmark", "contender", "median", "compared", "bar", "", "cpu")]
     for figure in figures:
-        compared = ""
+        beside = ""
         if figure.ratio is not None:
-            compared = f"{figure.ratio:.2f} {figure.against}"
+            beside = f"{figure.ratio:.2f} {figure.against}"
         verdict = (
             ("MISSED" if figure.is_missed else "ok") if figure.bar else figure.note
         )
@@ -62,9 +79,10 @@ def render(figures: Iterable[Figure]) -> str:
                 figure.benchmark,
                 figure.contender,
                 f"{figure.value:,.4g} {figure.unit}" if figure.value else "-",
-                compared,
+                beside,
                 figure.bar,
                 verdict,
+                f"{figure.cpu:,.3g} µs" if figure.cpu else "",
             )
         )
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
