@@ -128,8 +128,9 @@ def where_the_client_says(dialing: Any) -> None:
 
 
 def any_question(dns: Any) -> None:
-    """Ask whatever a devbox asks, in its own words."""
-    asked: dict[str, bytes] = {}
+    """Ask whatever a devbox asks, in its own words; all but AAAA counts as A."""
+    asked: dict[tuple[str, int], bytes] = {}
+    usual = dns.render_query
 
     def parse_query(data: bytes) -> Any:
         at, labels = 12, []
@@ -137,18 +138,27 @@ def any_question(dns: Any) -> None:
             labels.append(data[at + 1 : at + 1 + data[at]].decode("latin-1"))
             at += 1 + data[at]
         name = ".".join(labels).replace("\0", ".").lower()
-        asked[name] = data
-        question = dns.Question(name, dns.QType.A, 1, data[12 : at + 5])
-        return dns.Query(
-            int.from_bytes(data[:2], "big"), question, True, False, 1232, True
-        )
+        is_aaaa = data[at + 1 : at + 3] == b"\0\x1c"
+        qtype = dns.QType.AAAA if is_aaaa else dns.QType.A
+        asked[name, qtype] = data
+        question = dns.Question(name, qtype, 1, data[12 : at + 5])
+        number = int.from_bytes(data[:2], "big")
+        return dns.Query(number, question, True, False, 1232, True)
 
     def render_query(message_id: int, name: str, qtype: int) -> bytes:
-        raw = asked.get(name.lower(), b"")
-        return message_id.to_bytes(2, "big") + raw[2:]
+        raw = asked.get((name.lower(), qtype))
+        if raw is None:
+            return usual(message_id, name, qtype)
+        # The spelling of the resolver's, so that answers are recognised.
+        spelled = raw[12:].replace(_labels(name.lower()), _labels(name))
+        return message_id.to_bytes(2, "big") + raw[2:12] + spelled
 
     dns.parse_query = parse_query
     dns.render_query = render_query
+
+
+def _labels(name: str) -> bytes:
+    return b"".join(bytes((len(part),)) + part.encode() for part in name.split("."))
 
 
 def any_answer(dns_answer: Any) -> None:
@@ -161,8 +171,17 @@ def any_answer(dns_answer: Any) -> None:
             end += 1 + data[end]
         asked = dns_answer.encode_name(name) + qtype.to_bytes(2, "big") + b"\0\1"
         answered = message_id.to_bytes(2, "big") + data[2:12] + asked + data[end + 5 :]
-        # Records point to the question at octet 12, so its length does not matter.
-        return strict(answered, message_id=message_id, name=name, qtype=qtype)
+        try:
+            # Records point to the question at octet 12: its length does not matter.
+            return strict(answered, message_id=message_id, name=name, qtype=qtype)
+        except dns_answer.WireError:
+            if qtype != dns_answer.QType.A:
+                raise
+            told = dns_answer.IPv4Address(data[-4:])
+            record = dns_answer.Record(name.lower(), qtype, 60, told)
+            return dns_answer.Answer(
+                dns_answer.Rcode(0), (record,), 60, truncated=False
+            )
 
     dns_answer.parse_answer = parse_answer
     dns_answer.MAX_CHAIN = 64
