@@ -52,9 +52,8 @@ async def vetted_flows(
 ) -> list[Flow]:
     """Where *name* points now and *flow* may go, *prefer* first if it is among them.
 
-    Each is the flow to one address, with what is known of it.
-
-    Addresses of *prefer*'s family are asked for first, the other family only when there
+    Each is the flow to one address, with what is known of it; at most `MAX_DIALS`, since
+    no more would be tried. Addresses of *prefer*'s family are asked for first, the other family only when there
     are none. Raises `Barred` when no address may be reached, `ResolveError` when the
     name has none.
     """
@@ -63,21 +62,30 @@ async def vetted_flows(
     for qtype in (first, QType.AAAA if first is QType.A else QType.A):
         resolved = await services.resolver.resolve(name, qtype)
         allowed: list[Flow] = []
-        for address in resolved.answer.addresses:
+        for address in _preferred_first(resolved.answer.addresses, prefer):
             facts = with_host_fact(
                 services, Flow(flow.port, flow.transport, address, name)
             )
             decision = devbox.decide(facts)
-            if decision.allowed:
-                allowed.append(facts)
-            else:
+            if not decision.allowed:
                 barred = Barred(decision)
+                continue
+            allowed.append(facts)
+            if len(allowed) == MAX_DIALS:
+                break
         if allowed:
-            # The sort is stable: the order of the answer is kept otherwise.
-            return sorted(allowed, key=lambda facts: facts.address != prefer)
+            return allowed
     if barred is not None:
         raise barred
     raise ResolveError(f"{name} has no address")
+
+
+def _preferred_first(
+    addresses: tuple[Address, ...], prefer: Address
+) -> tuple[Address, ...]:
+    if prefer not in addresses or addresses[0] == prefer:
+        return addresses
+    return prefer, *(address for address in addresses if address != prefer)
 
 
 async def dial_name(
@@ -96,7 +104,7 @@ async def dial_name(
     flow = Flow(port, Transport.TCP)
     vetted = await vetted_flows(services, devbox, name, flow, prefer)
     if len(vetted) > 1:
-        return await dial_first(services.dialer, vetted[:MAX_DIALS], devbox.events)
+        return await dial_first(services.dialer, vetted, devbox.events)
     (facts,) = vetted
     assert facts.address is not None  # noqa: S101 - a vetted flow has one
     return await services.dialer.dial(facts.address, port, devbox.events), facts
