@@ -159,3 +159,16 @@ def test_all_lookups_of_a_devbox_fit_into_one_line(
     lookups = book.lookups("dbx_1")
     assert sum(map(len, lookups.values())) == module.MAX_LOOKUPS
     assert len(json.dumps(lookups)) < MAX_LINE * 3 // 4 // share
+
+
+def test_numbers_go_on_from_one_gateway_to_the_next(wire: Wire) -> None:
+    """Each counts its flows from one; no two records have the same number."""
+    for _ in range(3):
+        wire.log = FlowLog(wall_clock=Clock(), clock=Clock())
+        wire.log.subscribe(wire._write)
+        wire.log.open(Subject("dbx_1"), Kind.TCP, deny(Reason.QUIC)).close()
+        wire.log.open(Subject("dbx_1"), Kind.TCP, ALLOWED)
+        wire.book.gateway_ended()
+    numbers = [record.id for record in wire.taken]
+    assert numbers == sorted(set(numbers))
+    assert len(numbers) == 6
