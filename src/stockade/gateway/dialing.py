@@ -53,9 +53,9 @@ async def vetted_flows(
     """Where *name* points now and *flow* may go, *prefer* first if it is among them.
 
     Each is the flow to one address, with what is known of it; at most `MAX_DIALS`, since
-    no more would be tried. Addresses of *prefer*'s family are asked for first, the other family only when there
-    are none. Raises `Barred` when no address may be reached, `ResolveError` when the
-    name has none.
+    no more would be tried. Addresses of *prefer*'s family are asked for first, the other
+    family only when there are none. Raises `Barred` when no address may be reached,
+    `ResolveError` when the name has none.
     """
     first = address_qtype(prefer)
     barred: Barred | None = None
