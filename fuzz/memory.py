@@ -203,6 +203,7 @@ class MemoryLoop(asyncio.SelectorEventLoop):
         self._haste = haste
         self._rounds = 0
         self._is_held = False
+        self._problem: BaseException | None = None
 
     def hold(self, seconds: float) -> None:
         """Let no step happen for so long: time passes."""
@@ -255,6 +256,12 @@ class MemoryLoop(asyncio.SelectorEventLoop):
             handle = self._ready.popleft()
             if not handle.cancelled():
                 handle._run()
+                if self._problem is not None:
+                    raise self._problem
+
+    def call_exception_handler(self, context: dict[str, Any]) -> None:
+        """Keep what went wrong in a callback, or in a task that nobody waits for."""
+        self._problem = context.get("exception") or Finding(context["message"])
 
     def _pass_time(self) -> None:
         while self._scheduled:

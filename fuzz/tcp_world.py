@@ -128,28 +128,33 @@ class World:
     async def dial(self, address: Address, port: int, queue: Any) -> Side:
         name = self.resolved
         if not name:
-            by_cidr = self.policy == _WITH_CIDR and address in _RANGE and port in _OPEN
-            is_open = POLICIES[self.policy][1].allow_all or by_cidr
+            is_open = self.opens(address, port)
             expect(is_open, "an address dialled that no rule opens", address, port)
         if self.slow & 4:
             await asyncio.sleep(0.01)
         if self.slow & 8:
             raise ConnectionRefusedError("nobody there")
-        sock = MemorySocket(on_send=lambda data: self._sends(name, data))
+        sock = MemorySocket(on_send=lambda _: self._sends(name, address, port))
         self.loop.queue.sockets[sock.fileno()] = sock
         if self.is_over:
             sock.arrive_end()
         self.upstreams.append(Upstream(name, sock))
         return Side(sock, queue)  # type: ignore[arg-type]
 
-    def _sends(self, name: str, _data: bytes) -> None:
+    def opens(self, address: Address, port: int) -> bool:
+        """Whether the policy in force allows *address*, whatever the name."""
+        by_cidr = self.policy == _WITH_CIDR and address in _RANGE and port in _OPEN
+        return by_cidr or POLICIES[self.policy][1].allow_all
+
+    def _sends(self, name: str, address: Address, port: int) -> None:
         compiled = POLICIES[self.policy][1]
-        if not name:  # dialled by its address
-            is_open = compiled.policy != NetworkPolicy(name="p")
-            expect(is_open, "octets for an address under a policy of nothing")
-        elif not compiled.allow_all:
-            allowed = compiled.pattern_for(Hostname(name))
-            expect(allowed is not None, "octets for a name that is not allowed", name)
+        if self.opens(address, port):
+            return
+        if name:
+            allowed = compiled.pattern_for(Hostname(name)) is not None
+        else:  # A name that was seen there, and looked up, may be allowed instead.
+            allowed = compiled.policy != NetworkPolicy(name="p")
+        expect(allowed, "octets for a name that is not allowed", name)
 
     # What the world does.
 
