@@ -50,30 +50,17 @@ MARK = 1
 #: The named counters of the ruleset.
 COUNTERS = ("spoofed", "multicast", "rejected", "forwarded")
 
-
-def render_base(lanes: int = 1) -> str:
-    """The whole ruleset, without any slot. *lanes* is a power of two."""
-    return f"""\
-table inet {TABLE} {{
-	# Dropped: an (interface, source) pair that no slot has.
-	counter spoofed {{ }}
-	# Dropped: group traffic, such as the MLD reports every kernel sends.
-	counter multicast {{ }}
-	# Refused, and told so.
-	counter rejected {{ }}
-	# Never counts: nothing is forwarded, and packets that tried would show here.
-	counter forwarded {{ }}
-
+_IDENTITY = """\
 	# Who may send what: the devbox's own addresses, on its own interface.
-	set sources4 {{ typeof iifname . ip saddr; }}
-	set sources6 {{ typeof iifname . ip6 saddr; }}
+	set sources4 { typeof iifname . ip saddr; }
+	set sources6 { typeof iifname . ip6 saddr; }
 	# The gateway's addresses, each as seen from its own devbox.
-	set services4 {{ typeof iifname . ip daddr; }}
-	set services6 {{ typeof iifname . ip6 daddr; }}
+	set services4 { typeof iifname . ip daddr; }
+	set services6 { typeof iifname . ip6 daddr; }
 
 	# Before reassembly (-400): a fragment with another devbox's source must not meet
 	# that devbox's fragments.
-	chain identity {{
+	chain identity {
 		type filter hook prerouting priority -450; policy drop;
 		meta mark set 0
 		ip daddr 224.0.0.0/4 counter name multicast drop
@@ -81,26 +68,9 @@ table inet {TABLE} {{
 		iifname . ip saddr @sources4 accept
 		iifname . ip6 saddr @sources6 accept
 		counter name spoofed drop
-	}}
-
-	# Datagrams are whole here: tproxy makes the kernel reassemble them first.
-	chain divert {{
-		type filter hook prerouting priority mangle; policy drop;
-		# Options and extension headers could hide or reroute what follows them.
-		ip hdrlength != 5 goto refuse
-		ip frag-off & 0x3fff != 0 goto refuse
-		ip6 nexthdr != {{ tcp, udp }} goto refuse
-		udp dport {DNS_PORT} iifname . ip daddr @services4 accept
-		udp dport {DNS_PORT} iifname . ip6 daddr @services6 accept
-		# The kernel would drop these in silence.
-		ip daddr {{ 0.0.0.0/8, 127.0.0.0/8, 255.255.255.255 }} goto refuse
-		ip6 daddr {{ ::/96, ::ffff:0:0/96, fe80::/10 }} goto refuse
-		{_choice("ip saddr", 4, lanes)}
-		{_choice("ip6 saddr", 6, lanes)}
-		goto refuse
-	}}
-
-{"".join(map(_lane, range(lanes)))}
+	}
+"""
+_END = f"""\
 	# TCP gets a reset: an ICMP error that meets a socket still inside connect() is
 	# lost, and the client hangs for a second.
 	chain refuse {{
@@ -120,7 +90,42 @@ table inet {TABLE} {{
 		type filter hook forward priority filter; policy drop;
 		counter name forwarded drop
 	}}
-}}
+"""
+
+
+def render_base(lanes: int = 1) -> str:
+    """The whole ruleset, without any slot. *lanes* is a power of two."""
+    return f"""\
+table inet {TABLE} {{
+	# Dropped: an (interface, source) pair that no slot has.
+	counter spoofed {{ }}
+	# Dropped: group traffic, such as the MLD reports every kernel sends.
+	counter multicast {{ }}
+	# Refused, and told so.
+	counter rejected {{ }}
+	# Never counts: nothing is forwarded, and packets that tried would show here.
+	counter forwarded {{ }}
+
+{_IDENTITY}
+	# Datagrams are whole here: tproxy makes the kernel reassemble them first.
+	chain divert {{
+		type filter hook prerouting priority mangle; policy drop;
+		# Options and extension headers could hide or reroute what follows them.
+		ip hdrlength != 5 goto refuse
+		ip frag-off & 0x3fff != 0 goto refuse
+		ip6 nexthdr != {{ tcp, udp }} goto refuse
+		udp dport {DNS_PORT} iifname . ip daddr @services4 accept
+		udp dport {DNS_PORT} iifname . ip6 daddr @services6 accept
+		# The kernel would drop these in silence.
+		ip daddr {{ 0.0.0.0/8, 127.0.0.0/8, 255.255.255.255 }} goto refuse
+		ip6 daddr {{ ::/96, ::ffff:0:0/96, fe80::/10 }} goto refuse
+		{_choice("ip saddr", 4, lanes)}
+		{_choice("ip6 saddr", 6, lanes)}
+		goto refuse
+	}}
+
+{"".join(map(_lane, range(lanes)))}
+{_END}}}
 """
 
 

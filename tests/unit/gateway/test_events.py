@@ -143,6 +143,8 @@ def test_a_side_nobody_waits_for_takes_no_turns(
         polls = 0
 
         class Counting:
+            """An epoll that counts the calls of poll()."""
+
             def __init__(self, inner: Any) -> None:
                 self._inner = inner
 
