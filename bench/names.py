@@ -48,7 +48,8 @@ def answers(way: Way, names: Sequence[str], seconds: float) -> dict[str, float]:
         questions = Path(directory, "questions")
         questions.write_text("".join(f"{name} A\n" for name in names))
         said = way.run(
-            ["dnsperf", "-s", way.resolver, "-d", str(questions),
+            ["dnsperf", "-s", way.resolver, "-p", str(way.resolver_port),
+             "-d", str(questions),
              "-l", f"{seconds:g}", "-c", "1", "-T", "1", "-q", "200"]
         )  # fmt: skip
     rate = re.search(r"Queries per second:\s+([\d.]+)", said)

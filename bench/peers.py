@@ -21,6 +21,8 @@ _ROOT = Path(__file__).resolve().parents[1]
 MITMDUMP = _ROOT / ".bench/mitmproxy/bin/mitmdump"
 SRT = _ROOT / ".bench/node_modules/.bin/srt"
 _OFFSET = 10_000
+# Port 53 of the uplink namespace is taken by the lab.
+_RESOLVER_PORT = 1053
 _QUIET: dict[str, Any] = {
     "stdout": subprocess.DEVNULL,
     "stderr": subprocess.DEVNULL,
@@ -181,12 +183,15 @@ def dnsmasq(lab: Lab) -> Iterator[Way]:
         argv = [
             "dnsmasq", "--keep-in-foreground", "--no-hosts", "--no-resolv",
             f"--server={resolver_of(lab)}", f"--listen-address={ours}",
-            "--bind-interfaces", "--user=root", "--pid-file=",
+            f"--port={_RESOLVER_PORT}", "--bind-interfaces", "--user=root", "--pid-file=",
             "--conf-file=/dev/null", f"--host-record={NAME},{SERVER}",
             "--cache-size=10000", "--dns-forward-max=1000",
         ]  # fmt: skip
         with serving(lab.popen_host(argv)) as process:
-            yield Way("dnsmasq", pid, resolver=ours, processes=(process.pid,))
+            yield Way(
+                "dnsmasq", pid, resolver=ours, resolver_port=_RESOLVER_PORT,
+                processes=(process.pid,),
+            )  # fmt: skip
 
 
 @contextlib.contextmanager
@@ -199,7 +204,8 @@ def unbound(lab: Lab) -> Iterator[Way]:
     ):
         config = Path(directory, "unbound.conf")
         config.write_text(
-            f"server:\n interface: {ours}\n access-control: 10.99.0.0/16 allow\n"
+            f"server:\n interface: {ours}@{_RESOLVER_PORT}\n"
+            " access-control: 10.99.0.0/16 allow\n"
             ' num-threads: 1\n do-daemonize: no\n username: ""\n chroot: ""\n'
             f' directory: "{directory}"\n pidfile: ""\n use-syslog: no\n'
             ' module-config: "iterator"\n do-ip6: no\n'
@@ -207,7 +213,10 @@ def unbound(lab: Lab) -> Iterator[Way]:
         )
         argv = ["unbound", "-d", "-c", str(config)]
         with serving(lab.popen_host(argv, **_QUIET), 1.0) as process:
-            yield Way("unbound", pid, resolver=ours, processes=(process.pid,))
+            yield Way(
+                "unbound", pid, resolver=ours, resolver_port=_RESOLVER_PORT,
+                processes=(process.pid,),
+            )  # fmt: skip
 
 
 def resolver_of(lab: Lab) -> str:

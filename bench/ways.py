@@ -47,6 +47,7 @@ class Way:
     addresses: tuple[str, ...] = ADDRESSES
     port_offset: int = 0
     resolver: str = ""
+    resolver_port: int = 53
     processes: tuple[int, ...] = ()
     proxy: bool = False
     prefix: tuple[str, ...] = ()
