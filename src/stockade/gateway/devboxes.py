@@ -167,6 +167,7 @@ class Registry:
     def __init__(self) -> None:
         self._by_name: dict[str, AttachedDevbox] = {}
         self._by_address: dict[str, AttachedDevbox] = {}
+        self._by_packed: dict[bytes, AttachedDevbox] = {}
 
     def __iter__(self) -> Iterator[AttachedDevbox]:
         """All attached devboxes."""
@@ -182,6 +183,7 @@ class Registry:
         self._by_name[devbox.devbox] = devbox
         for address in devbox.addresses:
             self._by_address[str(address)] = devbox
+            self._by_packed[address.packed] = devbox
 
     def detach(self, name: str) -> AttachedDevbox | None:
         """Remove a devbox and let its flows end. None when there is none of that name."""
@@ -190,6 +192,7 @@ class Registry:
             return None
         for address in devbox.addresses:
             self._by_address.pop(str(address), None)
+            self._by_packed.pop(address.packed, None)
         for flow in tuple(devbox.flows):
             flow.abort()
         return devbox
@@ -204,3 +207,7 @@ class Registry:
     def at(self, source: str) -> AttachedDevbox | None:
         """The devbox that sends from the address *source* (as the kernel writes it)."""
         return self._by_address.get(source)
+
+    def at_packed(self, source: bytes) -> AttachedDevbox | None:
+        """The devbox that sends from the address *source*, in network order."""
+        return self._by_packed.get(source)

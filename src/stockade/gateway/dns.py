@@ -51,13 +51,13 @@ class DnsAnswerer:
         self._services = services
         self._clock = clock
 
-    def answer_at_once(self, devbox: AttachedDevbox, message: bytes) -> bytes | None:
-        """The answer, if the same message was answered just now."""
-        memo = devbox.memo.get(message[2:])
+    def answer_at_once(self, devbox: AttachedDevbox, rest: bytes) -> bytes | None:
+        """The answer if the same was answered just now, both without message id."""
+        memo = devbox.memo.get(rest)
         if memo is None or memo.expires <= self._clock():
             return None
         memo.count()
-        return message[:2] + memo.body
+        return memo.body
 
     async def answer(
         self, devbox: AttachedDevbox, message: bytes, *, max_size: int | None = None

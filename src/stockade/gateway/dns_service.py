@@ -8,8 +8,8 @@ import functools
 import socket
 from collections.abc import Callable
 from ipaddress import ip_address
-from typing import Any
 
+from stockade.gateway.batches import DatagramBatch
 from stockade.gateway.devboxes import AttachedDevbox
 from stockade.gateway.dns import TCP_MESSAGE, DnsAnswerer
 from stockade.gateway.listening import TaskKeeper, accept_each
@@ -41,36 +41,29 @@ class DnsService:
 
     def serve_plain(self, sock: socket.socket) -> None:
         """Answer questions sent to the gateway's own address: the usual, quick way."""
+        batch = DatagramBatch(sock, _BATCH, _MAX_QUERY)
         # Bound once: this is done a hundred thousand times a second.
-        receive, send = sock.recvfrom, sock.sendto
-        devbox_at = self._services.registry.at
+        devbox_at = self._services.registry.at_packed
         answer_at_once = self._answerer.answer_at_once
 
-        def reply_to(source: Any) -> Callable[[bytes], None]:
+        def reply_to(source: tuple[str, int]) -> Callable[[bytes], None]:
             def reply(message: bytes) -> None:
                 # The devbox may be gone, or take nothing: it will ask again.
                 with contextlib.suppress(OSError):
-                    send(message, source)
+                    sock.sendto(message, source)
 
             return reply
 
         def read() -> None:
-            for _ in range(_BATCH):
-                try:
-                    message, source = receive(_MAX_QUERY)
-                except OSError:
-                    return
-                devbox = devbox_at(source[0])
+            for at, source, rest in batch.receive():
+                devbox = devbox_at(source)
                 if devbox is None:
                     continue
-                ready = answer_at_once(devbox, message)
-                if ready is None:
-                    self._start(devbox, message, reply_to(source))
-                    continue
-                try:  # Not `suppress`, which takes as long as all of the above.
-                    send(ready, source)
-                except OSError:
-                    pass
+                ready = answer_at_once(devbox, rest)
+                if ready is None or not batch.answer(at, ready):
+                    reply = reply_to(batch.endpoint(at))
+                    self._start(devbox, batch.message(at), reply)
+            batch.send()
 
         asyncio.get_running_loop().add_reader(sock.fileno(), read)
 
