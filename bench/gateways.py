@@ -23,9 +23,9 @@ BY_RANGE: Mapping[str, Any] = {
 MANY_NAMES = 1_000
 
 
-def by_many_names(count: int = MANY_NAMES) -> Mapping[str, Any]:
+def by_many_names(count: int = MANY_NAMES, kind: str = "host") -> Mapping[str, Any]:
     """A policy of so many names, that of the benchmark among them."""
-    names = [f"host{number}.example" for number in range(count - 2)]
+    names = [f"{kind}{number}.example" for number in range(count - 2)]
     return {"name": f"{count} names", "allowed_hostnames": [*names, NAME, f"*.{NAME}"]}
 
 
@@ -59,11 +59,15 @@ def gateway(
     lab: Lab,
     *policies: Mapping[str, Any],
     idle: int = 0,
+    others: Sequence[Mapping[str, Any]] = (),
     lanes: int = 1,
     workers: int = 1,
     name: str = "",
 ) -> Iterator[Held]:
-    """A gateway with a devbox for each of *policies*, and *idle* others."""
+    """A gateway with a devbox for each of *policies*, and *idle* others.
+
+    These are under the policies *others* in turn, or under the first.
+    """
     with contextlib.ExitStack() as stack:
         pids = [stack.enter_context(client()) for _ in policies]
         told = {
@@ -72,18 +76,22 @@ def gateway(
                 for pid, policy in zip(pids, policies, strict=True)
             ],
             "idle": idle,
+            "others": [dict(policy) for policy in others or policies[:1]],
             "lanes": lanes,
             "workers": workers,
         }
         holder = subprocess.Popen(
-            [*lab.host_prefix, sys.executable, "-m", "bench.holder", json.dumps(told)],
+            [*lab.host_prefix, sys.executable, "-m", "bench.holder"],
             env=lab.environment(),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
         )
         stack.callback(_end, holder)
+        assert holder.stdin is not None
         assert holder.stdout is not None
+        holder.stdin.write(json.dumps(told) + "\n")
+        holder.stdin.flush()
         line = holder.stdout.readline()
         if not line:
             raise RuntimeError("the gateway did not start")

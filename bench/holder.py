@@ -1,8 +1,8 @@
 """Holds a gateway for a benchmark, in the lab's uplink namespace.
 
-`python -m bench.holder JSON` starts it as `stockade` does, attaches the processes it is
-told of as devboxes, and as many slots again as it is told that nobody uses. Then it reads
-requests, a line of JSON each, and answers each with one.
+`python -m bench.holder` reads lines of JSON. By the first it starts a gateway as
+`stockade` does, attaches the processes it is told of as devboxes, and as many slots again
+as it is told that nobody uses. The others are requests, each answered with a line.
 """
 
 from __future__ import annotations
@@ -37,16 +37,17 @@ class Holder:
         self._names: list[str] = []
         self._generation = 1
 
-    async def start(self, devboxes: list[dict[str, Any]], idle: int) -> dict[str, Any]:
+    async def start(
+        self, devboxes: list[dict[str, Any]], idle: int, others: list[dict[str, Any]]
+    ) -> dict[str, Any]:
         """Attach everybody; what clients need to know."""
         await self._gateway.start()
         for told in devboxes:
             slot = await self._attach(told["policy"])
             await asyncio.to_thread(self._network.attach, slot, told["pid"])
         resolvers = [str(Slot(n).gateway4) for n in range(len(devboxes))]
-        policy = devboxes[0]["policy"] if devboxes else {"name": "idle"}
-        for _ in range(idle):
-            await self._attach(policy)
+        for number in range(idle):
+            await self._attach(others[number % len(others)])
         return {"resolvers": resolvers, "pids": self._pids}
 
     async def _attach(self, policy: dict[str, Any]) -> Slot:
@@ -89,10 +90,10 @@ def _proportional(pid: int) -> int:
 
 async def main() -> None:
     """Hold a gateway until the input ends."""
-    told = json.loads(sys.argv[1])
+    told = json.loads(sys.stdin.readline())
     holder = Holder(told["lanes"], told["workers"])
     try:
-        ready = await holder.start(told["devboxes"], told["idle"])
+        ready = await holder.start(told["devboxes"], told["idle"], told["others"])
         print(json.dumps(ready), flush=True)
         while line := await asyncio.to_thread(sys.stdin.readline):
             request = json.loads(line)

@@ -60,10 +60,11 @@ def memory(lab: Lab, scale: Scale) -> Iterator[Figure]:
     with gateway(lab, BY_NAME, idle=MANY_SLOTS) as held:
         yield _weight(f"gateway, {MANY_SLOTS:,} slots", held)
     policies = [BY_NAME] * 5  # A devbox has a limit of its own.
-    with gateway(lab, *policies, lanes=8) as held, ExitStack() as stack:
+    # And a process has one: two descriptors a connection are more than one may have here.
+    with gateway(lab, *policies, lanes=8, workers=2) as held, ExitStack() as stack:
         for way in held.ways:
             stack.enter_context(_held_open(way))
-        yield _weight("gateway, 10,000 open connections", held)
+        yield _weight("gateway (2 workers), 10,000 open connections", held)
 
 
 def _weight(contender: str, held: Held) -> Figure:
@@ -92,7 +93,10 @@ def _held_open(way: Way) -> Iterator[None]:
 
 
 def size(lab: Lab, scale: Scale) -> Iterator[Figure]:
-    """The same gateway with one slot and ten names, and with many of both."""
+    """The same gateway with one slot and ten names, and with many of both.
+
+    A policy may have a thousand names, so the many are those of ten policies.
+    """
     few = {**by_many_names(10), "name": "10 names"}
     with ExitStack() as stack:
         small = stack.enter_context(
@@ -103,7 +107,8 @@ def size(lab: Lab, scale: Scale) -> Iterator[Figure]:
                 lab,
                 by_many_names(),
                 idle=MANY_SLOTS - 1,
-                name=f"gateway ({MANY_SLOTS:,} slots, 1,000 names)",
+                others=[by_many_names(kind=f"host-{n}-") for n in range(10)],
+                name=f"gateway ({MANY_SLOTS:,} slots, 10,000 names)",
             )
         )
         ways = [small.way, large.way]
