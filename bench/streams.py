@@ -23,6 +23,9 @@ def run(lab: Lab, scale: Scale) -> Iterator[Figure]:
         ways += hap
         yield from missing
         for streams in (1, 16):
+            if streams > 1:
+                # HAProxy 2.6 hands out pipes with octets of other streams in them.
+                ways = [way for way in ways if way not in hap]
             for direction, verb in (("download", "D"), ("upload", "U")):
                 title = f"{streams} stream{'s' * (streams > 1)}, {direction}"
                 samples = in_turn(
