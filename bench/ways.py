@@ -98,12 +98,22 @@ def in_turn(
     """Measure every way once a round, so that a noisy moment meets all of them.
 
     What comes of it has `cpu` beside what was measured: processor seconds of the way.
+    A peer that fails is not measured any more, and said to have failed.
     """
     samples: dict[str, list[dict[str, float]]] = {way.name: [] for way in ways}
     for _ in range(rounds):
         for way in ways:
+            if way.name not in samples:
+                continue
             before = way.cpu()
-            measured = measure(way)
+            try:
+                measured = measure(way)
+            except (RuntimeError, subprocess.TimeoutExpired) as error:
+                if way.name.startswith("gateway"):
+                    raise
+                print(f"  {way.name} failed: {error}", file=sys.stderr)
+                del samples[way.name]
+                continue
             samples[way.name].append({**measured, "cpu": way.cpu() - before})
     return samples
 
