@@ -33,6 +33,7 @@ class Keeper:
 
     def __init__(self, directory: Path) -> None:
         self._settings = load_settings(os.environ)
+        self._settings.run_dir.mkdir(mode=0o711, parents=True, exist_ok=True)
         removal.sweep(self._settings.run_dir)
         launched = launch(self._settings, lanes=4, workers=2)
         self._network = launched.network
