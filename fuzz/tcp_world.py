@@ -94,6 +94,7 @@ class World:
     slow: int
     client: MemorySocket = field(init=False)
     upstreams: list[Upstream] = field(default_factory=list)
+    begun: dict[int, Upstream] = field(default_factory=dict)
     records: list[FlowRecord] = field(default_factory=list)
     resolved: str = ""
     is_over: bool = False
@@ -125,21 +126,36 @@ class World:
         records = _ANSWERS[name, QType(qtype)]
         return Resolved(Answer(Rcode.NOERROR, records, 60, truncated=False), 1e9)
 
-    async def dial(self, address: Address, port: int, queue: Any) -> Side:
+    def begin(self, address: Address, port: int, queue: Any) -> Side:
         name = self.resolved
         if not name:
             is_open = self.opens(address, port)
             expect(is_open, "an address dialled that no rule opens", address, port)
-        if self.slow & 4:
-            await asyncio.sleep(0.01)
-        if self.slow & 8:
-            raise ConnectionRefusedError("nobody there")
         sock = MemorySocket(on_send=lambda _: self._sends(name, address, port))
         self.loop.queue.sockets[sock.fileno()] = sock
-        if self.is_over:
-            sock.arrive_end()
-        self.upstreams.append(Upstream(name, sock))
+        self.begun[sock.fileno()] = Upstream(name, sock)
         return Side(sock, queue)  # type: ignore[arg-type]
+
+    async def is_connected(self, side: Side, _seconds: float) -> bool:
+        upstream = self.begun.pop(side.sock.fileno())
+        try:
+            if self.slow & 4:
+                await asyncio.sleep(0.01)
+        except BaseException:
+            side.close()
+            raise
+        if self.slow & 8:
+            side.close()
+            raise ConnectionRefusedError("nobody there")
+        if self.is_over:
+            upstream.sock.arrive_end()
+        self.upstreams.append(upstream)
+        return True
+
+    async def dial(self, address: Address, port: int, queue: Any) -> Side:
+        side = self.begin(address, port, queue)
+        await self.is_connected(side, 1.0)
+        return side
 
     def opens(self, address: Address, port: int) -> bool:
         """Whether the policy in force allows *address*, whatever the name."""

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from stockade.gateway.events import EventQueue
 from stockade.gateway.sides import Side
-from stockade.gateway.upstream import Dialer
+from stockade.gateway.upstream import Dialer, finish
 from stockade.policy.decide import Flow
 
 #: What one address gets before the next one is tried beside it, in seconds. Most servers
@@ -26,17 +26,36 @@ async def dial_first(
 
     Raises the `OSError` of the last that failed.
     """
-    waiting = list(flows)
+    first, *others = flows
     running: dict[asyncio.Task[Side], Flow] = {}
-    problem: BaseException | None = None
+    problem: OSError | None = None
     try:
-        while waiting or running:
-            if waiting:
-                facts = waiting.pop(0)
-                running[_dialling(dialer, facts, queue)] = facts
+        # Most often the first one answers: no task is made for it.
+        side = _begin(dialer, first, queue)
+        if await dialer.is_connected(side, HEAD_START):
+            return side, first
+        running[queue.loop.create_task(_finish(dialer, side))] = first
+    except OSError as error:
+        problem = error
+    return await _race(dialer, others, running, problem, queue)
+
+
+async def _race(
+    dialer: Dialer,
+    others: list[Flow],
+    running: dict[asyncio.Task[Side], Flow],
+    problem: BaseException | None,
+    queue: EventQueue,
+) -> tuple[Side, Flow]:
+    """Try *others*, one after the other, beside those that are *running*."""
+    try:
+        while others or running:
+            if others:
+                facts = others.pop(0)
+                running[queue.loop.create_task(_dial(dialer, facts, queue))] = facts
             done, _ = await asyncio.wait(
                 running,
-                timeout=HEAD_START if waiting else None,
+                timeout=HEAD_START if others else None,
                 return_when=asyncio.FIRST_COMPLETED,
             )
             for task in done:
@@ -49,9 +68,18 @@ async def dial_first(
     raise problem or OSError("no address to connect to")
 
 
-def _dialling(dialer: Dialer, facts: Flow, queue: EventQueue) -> asyncio.Task[Side]:
+def _begin(dialer: Dialer, facts: Flow, queue: EventQueue) -> Side:
     assert facts.address is not None  # noqa: S101 - a vetted flow has one
-    return queue.loop.create_task(dialer.dial(facts.address, facts.port, queue))
+    return dialer.begin(facts.address, facts.port, queue)
+
+
+async def _finish(dialer: Dialer, side: Side) -> Side:
+    await finish(dialer, side)
+    return side
+
+
+async def _dial(dialer: Dialer, facts: Flow, queue: EventQueue) -> Side:
+    return await _finish(dialer, _begin(dialer, facts, queue))
 
 
 async def _give_up(running: dict[asyncio.Task[Side], Flow]) -> None:

@@ -41,8 +41,17 @@ class Uplink(Protocol):
 class Dialer(Protocol):
     """Opens connections to vetted addresses."""
 
+    def begin(self, address: Address, port: int, queue: EventQueue) -> Side:
+        """Begin to connect, or raise `OSError`. The side is watched in *queue*."""
+
+    async def is_connected(self, side: Side, seconds: float) -> bool:
+        """Wait for a side that was begun; False if it has no answer within *seconds*.
+
+        Raises the `OSError` of one that failed, having closed it.
+        """
+
     async def dial(self, address: Address, port: int, queue: EventQueue) -> Side:
-        """Connect, or raise `OSError`. The side is watched in *queue*."""
+        """Connect, or raise `OSError`, in time. The side is watched in *queue*."""
 
 
 class TcpDialer:
@@ -51,22 +60,47 @@ class TcpDialer:
     def __init__(self, *, timeout: float = CONNECT_TIMEOUT) -> None:
         self._timeout = timeout
 
-    async def dial(self, address: Address, port: int, queue: EventQueue) -> Side:
-        """Connect, or raise `OSError` (`TimeoutError` after the dialer's time-out)."""
+    def begin(self, address: Address, port: int, queue: EventQueue) -> Side:
+        """Begin to connect, or raise `OSError`."""
         family = socket.AF_INET if address.version == 4 else socket.AF_INET6
         sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
-        side = Side(sock, queue)
         try:
             tune(sock)
             status = sock.connect_ex((str(address), port))
-            if status == errno.EINPROGRESS:
-                await side.writable(self._timeout)
-                status = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-            _raise_if(status)
+            if status != errno.EINPROGRESS:
+                _raise_if(status)
+        except BaseException:
+            sock.close()
+            raise
+        return Side(sock, queue)
+
+    async def is_connected(self, side: Side, seconds: float) -> bool:
+        """Wait for a side that was begun; False if it has no answer within *seconds*."""
+        try:
+            await side.writable(seconds)
+        except TimeoutError:
+            return False
         except BaseException:
             side.close()
             raise
+        status = side.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if status:
+            side.close()
+            _raise_if(status)
+        return True
+
+    async def dial(self, address: Address, port: int, queue: EventQueue) -> Side:
+        """Connect, or raise `OSError` (`TimeoutError` after the dialer's time-out)."""
+        side = self.begin(address, port, queue)
+        await finish(self, side, self._timeout)
         return side
+
+
+async def finish(dialer: Dialer, side: Side, seconds: float = CONNECT_TIMEOUT) -> None:
+    """Wait until a side that was begun is connected; raises `OSError`, in time."""
+    if not await dialer.is_connected(side, seconds):
+        side.close()
+        _raise_if(errno.ETIMEDOUT)
 
 
 def _raise_if(status: int) -> None:

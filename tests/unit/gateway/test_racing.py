@@ -29,17 +29,34 @@ class Dialer:
         self.asked: list[str] = []
         self.ours: list[Side] = []
         self.theirs: list[socket.socket] = []
+        self._begun: dict[Side, tuple[Address, float]] = {}
 
-    async def dial(self, address: Address, port: int, queue: EventQueue) -> Side:
+    def begin(self, address: Address, port: int, queue: EventQueue) -> Side:
         self.asked.append(str(address)[-1])
-        delay = self._delays[address]
-        await asyncio.sleep(abs(delay))
-        if delay < 0:
-            raise OSError(f"no {address}")
         ours, theirs = socket.socketpair()
         self.theirs.append(theirs)
         self.ours.append(side(ours, queue))
+        self._begun[self.ours[-1]] = address, asyncio.get_running_loop().time()
         return self.ours[-1]
+
+    async def is_connected(self, side: Side, seconds: float) -> bool:
+        address, since = self._begun[side]
+        delay = self._delays[address]
+        left = since + abs(delay) - asyncio.get_running_loop().time()
+        try:
+            await asyncio.sleep(max(0, min(left, seconds)))
+        except BaseException:
+            side.close()
+            raise
+        if left > seconds:
+            return False
+        if delay < 0:
+            side.close()
+            raise OSError(f"no {address}")
+        return True
+
+    async def dial(self, address: Address, port: int, queue: EventQueue) -> Side:
+        raise NotImplementedError
 
 
 async def race(dialer: Dialer, count: int = 3) -> str:
@@ -95,7 +112,8 @@ def test_who_gives_up_leaves_nothing_open() -> None:
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        await asyncio.sleep(0.03)
-        assert [one.sock.fileno() for one in dialer.ours] == []
+        assert [one.sock.fileno() for one in dialer.ours] == [-1]
+        for theirs in dialer.theirs:
+            theirs.close()
 
     run(main())
