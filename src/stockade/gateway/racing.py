@@ -7,7 +7,7 @@ before it knows whether there is anybody at the other end.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from stockade.gateway.events import EventQueue
 from stockade.gateway.sides import Side
@@ -64,7 +64,7 @@ async def _race(
                 if problem is None:
                     return task.result(), facts
     finally:
-        await _give_up(running)
+        _give_up(running)
     raise problem or OSError("no address to connect to")
 
 
@@ -82,10 +82,17 @@ async def _dial(dialer: Dialer, facts: Flow, queue: EventQueue) -> Side:
     return await _finish(dialer, _begin(dialer, facts, queue))
 
 
-async def _give_up(running: dict[asyncio.Task[Side], Flow]) -> None:
-    """End the attempts that are not needed; one may have succeeded at the same time."""
+def _give_up(running: Iterable[asyncio.Task[Side]]) -> None:
+    """End the attempts that are not needed.
+
+    Nothing is waited for: who is told to end a second time would wait no more.
+    """
     for task in running:
         task.cancel()
-    for outcome in await asyncio.gather(*running, return_exceptions=True):
-        if isinstance(outcome, Side):
-            outcome.reset()
+        task.add_done_callback(_discard)
+
+
+def _discard(task: asyncio.Task[Side]) -> None:
+    """Close what an attempt came to that succeeded at the same time."""
+    if not task.cancelled() and task.exception() is None:
+        task.result().reset()
