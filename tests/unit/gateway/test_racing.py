@@ -68,6 +68,8 @@ async def race(dialer: Dialer, count: int = 3) -> str:
     finally:
         for theirs in dialer.theirs:
             theirs.close()
+    for _ in range(4):  # The others are told, and end in turns of their own.
+        await asyncio.sleep(0)
     open_still = [one for one in dialer.ours if one.sock.fileno() >= 0]
     assert open_still == [won]
     won.close()
