@@ -160,6 +160,8 @@ class Pump:
                 PIPE_BYTES,
                 flags=_SPLICE_FLAGS,
             )
+        except BlockingIOError:
+            pass
         finally:
             if not self._held:
                 self._give_back()
@@ -167,7 +169,9 @@ class Pump:
         if self._held:
             self._drain()
         else:
-            self._finish(None)
+            # The end; or TCP urgent data, at which splice stops for ever, and which
+            # receiving steps over.
+            self._step_small()
 
     def _drain(self) -> None:
         assert self._pipe is not None  # noqa: S101 - held bytes are in a pipe
