@@ -36,8 +36,10 @@ def frame(opcode: int, payload: bytes, mask: bytes = b"") -> bytes:
     flag = 0x80 if mask else 0
     if len(payload) < 126:
         head = bytes((0x80 | opcode, flag | len(payload)))
-    else:
+    elif len(payload) < 65_536:
         head = bytes((0x80 | opcode, flag | 126)) + len(payload).to_bytes(2, "big")
+    else:
+        head = bytes((0x80 | opcode, flag | 127)) + len(payload).to_bytes(8, "big")
     if mask:
         payload = bytes(octet ^ mask[i % 4] for i, octet in enumerate(payload))
     return head + mask + payload
