@@ -46,6 +46,17 @@ class Settings:
     deny_cidrs: tuple[str, ...] = ()
     #: How a denied name is answered.
     denied_dns_answer: str = "sinkhole"
+    #: Where the API listens: an address and a port.
+    listen: str = "127.0.0.1:8650"
+    #: The domain of the API (`api.DOMAIN`) and of tunnels (`*.tunnel.DOMAIN`).
+    domain: str = "stockade.localhost"
+    #: Whether the API speaks TLS.
+    tls: bool = False
+    #: A certificate chain and its key (PEM), instead of those of the local authority.
+    tls_certificate: str = ""
+    tls_key: str = ""
+    #: The URL of the database; if there is none, SQLite in `data_dir`.
+    database: str = ""
 
 
 def load_settings(environ: Mapping[str, str]) -> Settings:
@@ -112,4 +123,6 @@ def _checked(settings: Settings) -> Settings:
     for key in ("data_dir", "run_dir"):
         if not getattr(settings, key).is_absolute():
             raise InvalidRequest(f"{key}: {getattr(settings, key)} is not absolute")
+    if bool(settings.tls_certificate) != bool(settings.tls_key):
+        raise InvalidRequest("tls_certificate and tls_key: give both, or neither")
     return settings
