@@ -53,7 +53,8 @@ MAY_IMPORT = {
     "api": _CONTROL | {"control"},
     "client": frozenset(),
     "doctor": _AGENT | {"policyfile", "agent"},
-    "cli": _AGENT | {"policyfile", "agent", "doctor", "control", "api"},
+    "server": _AGENT | {"agent", "control", "api"},
+    "cli": _AGENT | {"policyfile", "agent", "doctor", "control", "api", "server"},
     "__main__": frozenset({"cli"}),
 }
 
