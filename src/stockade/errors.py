@@ -25,6 +25,14 @@ class InvalidRequest(StockadeError):
     """A request that is understood and refused: bad input."""
 
 
+class Unauthenticated(StockadeError):
+    """A request without a key, or with one that is not known or not valid any more."""
+
+
+class PermissionDenied(StockadeError):
+    """The key is good, but not for this."""
+
+
 class NotFound(StockadeError):
     """There is no such thing."""
 
