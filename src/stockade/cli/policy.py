@@ -1,4 +1,7 @@
-"""`stockade policy`: what a policy file allows, and what is suspicious in it."""
+"""`stockade policy`: what a policy file allows, and what is suspicious in it.
+
+What concerns the policies of a server is in `cli.policies`.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ from urllib.parse import urlsplit
 
 import click
 
+from stockade.cli.lazy import lazy_group
 from stockade.cli.lint import Finding, Severity
 from stockade.cli.lint_file import lint_file
 from stockade.config import Settings, load_settings
@@ -59,9 +63,20 @@ class Target:
     flow: Flow
 
 
-@click.group()
+_LAZY = {
+    "create": ("stockade.cli.policies:create", "Create a policy on the server."),
+    "list": ("stockade.cli.policies:list_command", "List the server's policies."),
+    "get": ("stockade.cli.policies:get", "Show a policy of the server."),
+    "update": ("stockade.cli.policies:update", "Change a policy of the server."),
+    "delete": ("stockade.cli.policies:delete", "Delete a policy of the server."),
+    "apply": ("stockade.cli.policies:apply", "Make a policy what a file says."),
+    "diff": ("stockade.cli.policies:diff", "Show what apply would change."),
+}
+
+
+@click.group(cls=lazy_group(_LAZY))
 def policy() -> None:
-    """Ask what a policy file allows, and look for mistakes in it."""
+    """Network policies: what a file allows, and those of the server."""
 
 
 @policy.command()
