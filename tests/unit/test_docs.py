@@ -116,7 +116,8 @@ def test_every_command_and_option_is_explained() -> None:
         section = document.partition(f"## `stockade {name}")[2].partition("\n## ")[0]
         for parameter in command.params:
             if isinstance(parameter, click.Option) and not parameter.hidden:
-                missing = [opt for opt in parameter.opts if f"`{opt}" not in section]
+                named = (*parameter.opts, *parameter.secondary_opts)
+                missing = [opt for opt in named if f"`{opt}" not in section]
                 assert missing == [], f"stockade {name}"
 
 
@@ -126,7 +127,7 @@ def test_no_option_is_explained_that_does_not_exist() -> None:
         f"{name} {option}"
         for name, command in commands(cli)
         for parameter in command.params
-        for option in parameter.opts
+        for option in (*parameter.opts, *parameter.secondary_opts)
     }
     for section in document.split("\n## ")[1:]:
         heading = re.match(r"`stockade ([a-z ]+?)(?: [-\[A-Z].*)?`", section)
