@@ -117,7 +117,7 @@ def put(
     stream: bool = False,
     source: int = 0,
     gap: float = 0.0,
-    patience: float = 2.5,
+    patience: float = 8.0,
 ) -> Asked:
     """Send each case to each *server*: its datagrams, or the pieces of its stream.
 
