@@ -101,6 +101,7 @@ class Driver:
             "address4": str(slot.devbox4),
             "address6": str(slot.devbox6),
             "gateway4": str(slot.gateway4),
+            "gateway6": str(slot.gateway6),
         }
 
     async def tell(self, name: str, line: str) -> dict[str, Any]:

@@ -55,6 +55,12 @@ def is_alive(pid: int) -> bool:
         return False
 
 
+def resident(pid: int) -> float:
+    """The memory a process holds, in MiB."""
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * 4096 / 2**20
+
+
 def devboxes() -> set[str]:
     """The devbox directories there are."""
     return {path.name for path in RUN_DIR.glob("dbx_*")}

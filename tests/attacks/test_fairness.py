@@ -19,7 +19,7 @@ import pytest
 
 from stockade.gateway.services import Limits
 from tests.attacks.agents import Agent, policy, running_agent
-from tests.attacks.processes import gateway_of, wait_until
+from tests.attacks.processes import gateway_of, resident, wait_until
 from tests.lab import Lab
 from tests.lab.addresses import v4
 from tests.lab.record import Entry
@@ -139,12 +139,6 @@ def flows_of(agent: Agent, devbox: str) -> int:
         if entry["devbox"] == devbox
     ]
     return int(found)
-
-
-def resident(pid: int) -> float:
-    """The memory a process holds, in MiB."""
-    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-    return pages * 4096 / 2**20
 
 
 pytestmark = pytest.mark.usefixtures("default_image")

@@ -35,6 +35,8 @@ from stockade.wire.dns import (
 DNS_PORT = 53
 DENIED_TTL = 1
 MAX_MEMO = 4_096
+#: Longer questions are read anew each time: options could make each of them large.
+MAX_REMEMBERED = 320
 TCP_MESSAGE = 65_535
 # RFC 8914.
 EDE_FILTERED = 17
@@ -155,9 +157,9 @@ class DnsAnswerer:
         response = render_response(
             query, rcode=resolved.answer.rcode, records=records, max_size=max_size
         )
-        if len(devbox.memo) >= MAX_MEMO:
-            devbox.memo.clear()  # Nearly all have expired by then.
-        if max_size is None:
+        if max_size is None and len(message) <= MAX_REMEMBERED:
+            if len(devbox.memo) >= MAX_MEMO:
+                devbox.memo.clear()  # Nearly all have expired by then.
             devbox.memo[message[2:]] = Memo(
                 response[2:],
                 min(now + _MEMO_SECONDS, resolved.expires),

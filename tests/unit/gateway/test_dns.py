@@ -13,7 +13,7 @@ import dns.rcode
 import pytest
 
 from stockade.gateway.devboxes import AttachedDevbox
-from stockade.gateway.dns import DnsAnswerer
+from stockade.gateway.dns import MAX_REMEMBERED, DnsAnswerer
 from stockade.gateway.flowlog import FlowRecord
 from stockade.gateway.questions import Bucket, QuestionLimits
 from stockade.names import Hostname
@@ -342,3 +342,18 @@ def test_what_cannot_be_read_is_refused_and_recorded(
 @pytest.mark.parametrize("message", [b"", b"\0" * 11, b"\0\0\x80" + b"\0" * 9])
 def test_what_is_no_question_gets_no_answer(desk: Desk, message: bytes) -> None:
     assert run(desk.answerer.answer(devbox("a.test"), message)) is None
+
+
+def test_only_short_questions_are_remembered() -> None:
+    desk, box = Desk(), devbox("a.test")
+    short = dns.message.make_query("a.test", "A")
+    option = dns.edns.GenericOption(
+        dns.edns.OptionType.make(65_001), bytes(MAX_REMEMBERED)
+    )
+    long = dns.message.make_query("a.test", "A", options=[option])
+    for query in (short, long):
+        wire = query.to_wire()
+        answered = run(desk.answerer.answer(box, wire))
+        assert answered is not None
+        known = desk.answerer.answer_at_once(box, wire[2:])
+        assert known == (answered[2:] if query is short else None)
