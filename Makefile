@@ -9,7 +9,7 @@ PYTEST := $(BIN)/python -m pytest
 WORKERS ?= 2
 
 .PHONY: help setup setup-test setup-bench demo test unit e2e attack mutation soak bench \
-        fuzz setup-fuzz lint fix lock clean
+        fuzz setup-fuzz conformance lint fix lock clean
 
 help: ## show this list
 	@sed -nE 's/^([a-z0-9-]+):.*## (.*)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -44,6 +44,9 @@ attack: setup-test ## what a hostile devbox may try, each with its control
 
 mutation: setup-test ## prove that each attack test can fail; writes docs/mutation.md
 	@$(BIN)/python -m tests.attacks.mutation
+
+conformance: setup-test ## Runloop's own tests, against the server; WRITE=1 writes the table
+	@$(BIN)/python -m tests.conformance $(if $(WRITE),--write) || [ $$? -eq 77 ]
 
 soak: setup-test ## an hour of churn on one gateway: does anything grow?
 	@$(BIN)/python -m tests.soak --chart docs/charts/soak.svg
