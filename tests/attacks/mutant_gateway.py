@@ -192,6 +192,11 @@ def all_addresses(dns: Any) -> None:
     dns.DnsAnswerer._removed = lambda self, devbox, name, address: None
 
 
+def remember_everything(dns: Any) -> None:
+    """Keep the answer to any question, however long that is."""
+    dns.MAX_REMEMBERED = 1 << 16
+
+
 def quic_passes(udp: Any) -> None:
     """Know no port of QUIC."""
     udp.QUIC_PORT = -1

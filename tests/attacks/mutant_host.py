@@ -34,6 +34,11 @@ def no_refusals(ruleset: Any) -> None:
     _rendered(ruleset, r"^.* (goto refuse|counter name multicast drop)$", "")
 
 
+def port_53_is_any_port(ruleset: Any) -> None:
+    """Hand questions to other resolvers to the services for all other traffic."""
+    _rendered(ruleset, r"^.* dport 53 tproxy .*$", "")
+
+
 def silent_refusals(ruleset: Any) -> None:
     """Drop what is refused."""
     _rendered(ruleset, r"^.*reject with.*$", "\t\tdrop")

@@ -112,7 +112,7 @@ MUTANTS: Final[Mapping[str, Mutant]] = {
     "open": Mutant(
         "no guardrails, and a ruleset that hands everything to the gateway",
         {_DECIDE: gateway.no_guardrails, _RULES: host.no_refusals},
-        "host|udp|other|address|devboxes",
+        "host|udp|other|address|devboxes|channels",
     ),
     "sniffing": Mutant(
         "no protocol is recognised: what a lookup covers passes unread",
@@ -169,6 +169,16 @@ MUTANTS: Final[Mapping[str, Mutant]] = {
         {"stockade.gateway.dns": gateway.all_addresses},
         "dns|policies|host",
     ),
+    "remembering": Mutant(
+        "the answer to any question is kept, however long that is",
+        {"stockade.gateway.dns": gateway.remember_everything},
+        "dns_devboxes",
+    ),
+    "interception": Mutant(
+        "port 53 is a port like any other",
+        {_RULES: host.port_53_is_any_port},
+        "dns",
+    ),
     "datagrams": Mutant(
         "QUIC by name is relayed",
         {"stockade.gateway.udp": gateway.quic_passes},
@@ -197,7 +207,7 @@ MUTANTS: Final[Mapping[str, Mutant]] = {
     "limits": Mutant(
         "no limits on one devbox",
         {"stockade.gateway.services": gateway.no_limits},
-        "exhaustion|fairness|server|hello|faults",
+        "exhaustion|fairness|server|hello|faults|channels",
     ),
     "leaks": Mutant(
         "sockets of ended connections stay open",

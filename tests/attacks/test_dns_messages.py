@@ -213,6 +213,24 @@ def test_the_case_of_letters_carries_nothing(stockade: Stockade) -> None:
     assert name.upper() not in labels
 
 
+@pytest.mark.parametrize("source", [53, 1])
+def test_ports_and_fragments_make_no_difference(
+    stockade: Stockade, source: int
+) -> None:
+    """From the port that answers come from, in several packets, IPv4 and IPv6."""
+    rest = opt(option(12, b"secret" * 600))
+    bad = {"one": message(wire("secret.d.test"), rest=rest)}
+    denied = put(stockade, POLICY, bad, server=SERVERS, source=source)
+    assert denied.is_silent()
+    assert len(denied.answers("one")) == len(SERVERS)
+    good = {"one": message(wire("a.test"), rest=rest)}
+    control = put(stockade, POLICY, good, server=SERVERS, source=source)
+    assert len(control.answers("one")) == len(SERVERS)
+    assert control.names() == {"a.test"}
+    assert {entry.address for entry in control.upstream()} <= RESOLVERS
+    assert not [e for e in control.upstream() if b"secret" in e.data]
+
+
 #: All that have a name, and some that have none.
 TYPES = [
     n for n in (*range(270), 32_768, 32_769, 65_280, 65_534, 65_535) if n not in (1, 28)
