@@ -102,6 +102,13 @@ async def receive(sock: socket.socket) -> tuple[int, str]:
     return count, digest.hexdigest()
 
 
+async def exactly(sock: socket.socket, count: int) -> bytes:
+    got = b""
+    while len(got) < count:
+        got += await asyncio.get_running_loop().sock_recv(sock, count - len(got))
+    return got
+
+
 async def within(seconds: float, work: Awaitable[Any]) -> Any:
     async with asyncio.timeout(seconds):
         return await work
@@ -153,6 +160,22 @@ def test_the_server_may_end_first() -> None:
             await send(s.client, 70_000)
             assert (await within(5, receive(s.server)))[0] == 70_000
             await within(5, s.relay.wait())
+
+    run(main())
+
+
+def test_a_stream_goes_on_after_urgent_data() -> None:
+    """`splice` stops in front of the urgent octet; the relay must not."""
+
+    async def main() -> None:
+        async with scene() as s:
+            for near, far in ((s.client, s.server), (s.server, s.client)):
+                loop = asyncio.get_running_loop()
+                await loop.sock_sendall(near, bytes(2 * SMALL))
+                await within(5, exactly(far, 2 * SMALL))  # It is a stream by now.
+                near.send(b"!", socket.MSG_OOB)
+                await loop.sock_sendall(near, b"rest")
+                assert await within(5, exactly(far, 4)) == b"rest"
 
     run(main())
 
@@ -229,11 +252,6 @@ def test_what_is_small_takes_no_pipe_and_a_stream_one_at_a_time() -> None:
             assert descriptors() == idle + 2  # The same pipe again.
 
     run(main())
-
-
-async def exactly(sock: socket.socket, count: int) -> None:
-    while count:
-        count -= len(await asyncio.get_running_loop().sock_recv(sock, count))
 
 
 def test_bytes_beside_the_pumps_are_counted() -> None:
