@@ -5,6 +5,7 @@ Each function is given a module of the product, just imported, and changes it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -162,26 +163,35 @@ def _labels(name: str) -> bytes:
 
 
 def any_answer(dns_answer: Any) -> None:
-    """Believe an answer whatever it answers."""
+    """Believe an answer whatever it answers, and every address in it."""
     strict = dns_answer.parse_answer
+    # Of any owner, in any section.
+    addresses = re.compile(rb"\x00\x01\x00\x01....\x00\x04(....)", re.DOTALL)
 
-    def parse_answer(data: bytes, *, message_id: int, name: str, qtype: int) -> Any:
+    def reread(data: bytes, message_id: int, name: str, qtype: int) -> Any:
         end = 12
         while end < len(data) and data[end]:
             end += 1 + data[end]
         asked = dns_answer.encode_name(name) + qtype.to_bytes(2, "big") + b"\0\1"
         answered = message_id.to_bytes(2, "big") + data[2:12] + asked + data[end + 5 :]
+        # Records point to the question at octet 12: its length does not matter.
+        return strict(answered, message_id=message_id, name=name, qtype=qtype)
+
+    def parse_answer(data: bytes, *, message_id: int, name: str, qtype: int) -> Any:
+        found = addresses.findall(data)
         try:
-            # Records point to the question at octet 12: its length does not matter.
-            return strict(answered, message_id=message_id, name=name, qtype=qtype)
+            read = reread(data, message_id, name, qtype)
         except dns_answer.WireError:
             if qtype != dns_answer.QType.A:
                 raise
-            told = dns_answer.IPv4Address(data[-4:])
-            record = dns_answer.Record(name.lower(), qtype, 60, told)
-            return dns_answer.Answer(
-                dns_answer.Rcode(0), (record,), 60, truncated=False
-            )
+            read, found = None, [data[-4:]]
+        if qtype != dns_answer.QType.A or (read and len(found) <= len(read.addresses)):
+            return read
+        records = tuple(
+            dns_answer.Record(name.lower(), qtype, 60, dns_answer.IPv4Address(one))
+            for one in found
+        )
+        return dns_answer.Answer(dns_answer.Rcode(0), records, 60, truncated=False)
 
     dns_answer.parse_answer = parse_answer
     dns_answer.MAX_CHAIN = 64

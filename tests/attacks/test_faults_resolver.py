@@ -103,6 +103,23 @@ def test_the_truth_is_waited_for(
     assert (answer.rcode, TRUTH in answer, X in answer) == (0, True, False)
 
 
+@pytest.mark.parametrize("mode", ["another name", "lies in front", "lies behind"])
+def test_what_was_not_asked_for_is_not_learnt(
+    seats: tuple[Seat, Seat], resolvers: Callable[..., None], rogue: Tell, mode: str
+) -> None:
+    """Records about other names, in the answer or beside it: not given, not remembered.
+
+    Were they, whoever answers for one name could answer for all.
+    """
+    resolvers(DIRECT4[1])
+    rogue(mode)
+    told = Answer(seats[0], next(fresh))
+    assert (TRUTH in told, X in told) == (mode != "another name", False)
+    rogue("good")
+    victim = Answer(seats[0], f"{mode.replace(' ', '-')}.w.test")
+    assert (TRUTH in victim, X in victim) == (True, False)
+
+
 @pytest.mark.parametrize("mode", ["servfail", "refused", "truncating"])
 def test_what_cannot_be_used_is_a_failure_at_once(
     seats: tuple[Seat, Seat], resolvers: Callable[..., None], rogue: Tell, mode: str

@@ -14,6 +14,7 @@ import time
 ADDRESS, LIE, TRUTH = sys.argv[1:4]
 OTHER = ADDRESS[:-1] + "5"
 TTL = bytes.fromhex("0000003c")
+ASKED = b"\xc0\x0c"
 
 
 def answer(query: bytes, address: str, flags: int = 0x8180) -> bytes:
@@ -37,6 +38,30 @@ def other_id(query: bytes) -> bytes:
 def other_name(query: bytes) -> bytes:
     """The same question about a name of another letter case: what a guesser would send."""
     return query[:12] + query[12:].swapcase()
+
+
+def with_more(query: bytes, answers: int, more: int, *owners: bytes) -> bytes:
+    """The truth, and lies about *owners*: *answers* in front of it, *more* behind it."""
+    told = answer(query, TRUTH)
+    end = len(told) - 16
+    lies = [
+        owner + b"\0\1\0\1" + TTL + b"\0\4" + socket.inet_aton(LIE) for owner in owners
+    ]
+    counts = bytes((0, 1 + answers, 0, 0, 0, more))
+    front, behind = b"".join(lies[:answers]), b"".join(lies[answers:])
+    return told[:6] + counts + told[12:end] + front + told[end:] + behind
+
+
+def victim() -> bytes:
+    """A name that nobody asks for but a test, afterwards: each mode has its own."""
+    label = mode.replace(" ", "-").encode()
+    return bytes((len(label),)) + label + b"\1w\4test\0"
+
+
+def about_another(query: bytes) -> bytes:
+    """A lie about another name, and nothing about the one that was asked for."""
+    told = answer(query, LIE)
+    return told[:-16] + victim() + told[-14:]
 
 
 def from_elsewhere(
@@ -71,6 +96,9 @@ MODES = {
     "refused": lambda s, q, p: s.sendto(answer(q, LIE, 0x8185), p),
     "truncating": lambda s, q, p: s.sendto(answer(q, LIE, 0x8380), p),
     "garbage": lambda s, q, p: s.sendto(b"\xff" * 64, p),
+    "another name": lambda s, q, p: s.sendto(about_another(q), p),
+    "lies in front": lambda s, q, p: s.sendto(with_more(q, 1, 0, victim()), p),
+    "lies behind": lambda s, q, p: s.sendto(with_more(q, 0, 2, ASKED, victim()), p),
     "wrong id": lambda s, q, p: first(answer(other_id(q), LIE), s, q, p),
     "wrong case": lambda s, q, p: first(answer(other_name(q), LIE), s, q, p),
     "wrong port": lambda s, q, p: from_elsewhere(ADDRESS, 0, s, q, p),
