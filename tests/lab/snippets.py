@@ -42,9 +42,11 @@ class Snippets:
         if lab is not None:
             process = lab.popen_host(argv, env=environ, **pipes)
         else:
-            self._process = subprocess.Popen(
-                argv, env={**os.environ, **environ}, **pipes
-            )
+            process = subprocess.Popen(argv, env={**os.environ, **environ}, **pipes)
+        assert process.stdin is not None
+        assert process.stdout is not None
+        self._process = process
+        self._input, self._output = process.stdin, process.stdout
 
     def __enter__(self) -> Self:
         return self
