@@ -43,10 +43,14 @@ def test_an_error_undoes_the_transaction(tmp_path: Path) -> None:
         store = Store(f"sqlite:///{tmp_path}/state.db")
         async with store.begin() as session:
             await session.execute(text("create table t (n int)"))
-        with pytest.raises(KeyError):
+
+        async def fail() -> None:
             async with store.begin() as session:
                 await session.execute(text("insert into t values (1)"))
                 raise KeyError
+
+        with pytest.raises(KeyError):
+            await fail()
         async with store.read() as session:
             found = await session.execute(text("select count(*) from t"))
             assert found.scalar() == 0

@@ -1,14 +1,15 @@
 """The database as the services see it: transactions, on SQLite and on PostgreSQL.
 
 SQLite has one writer at a time. A transaction that may write says so when it begins
-(`BEGIN IMMEDIATE`), and waits for its turn; one that began by reading and then wrote could
-not wait, and would fail.
+(`BEGIN IMMEDIATE`); one that began by reading and then wrote could not wait, and would fail.
+Those of this process wait in a queue: SQLite itself would have them look again and again.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from typing import Any
 
 from sqlalchemy import JSON, BigInteger, String, event
@@ -38,11 +39,14 @@ class Store:
 
     def __init__(self, url: str) -> None:
         self.engine = _engine(url)
+        self._turn: AbstractAsyncContextManager[object] = nullcontext()
+        if self.engine.dialect.name == "sqlite":
+            self._turn = asyncio.Lock()
 
     @asynccontextmanager
     async def begin(self) -> AsyncIterator[AsyncSession]:
         """A transaction that may write: committed at the end, undone by an exception."""
-        async with self.engine.connect() as plain:
+        async with self._turn, self.engine.connect() as plain:
             connection = await plain.execution_options(stockade_writes=True)
             async with (
                 connection.begin(),
