@@ -1,8 +1,8 @@
 """The database as the services see it: transactions, on SQLite and on PostgreSQL.
 
 SQLite has one writer at a time. A transaction that may write says so when it begins
-(`BEGIN IMMEDIATE`); one that began by reading and then wrote could not wait, and would fail.
-Those of this process wait in a queue: SQLite itself would have them look again and again.
+(`BEGIN IMMEDIATE`); one that began by reading and then wrote could not wait, but fail.
+Those of this process wait in a queue: SQLite would have them look again and again.
 """
 
 from __future__ import annotations
