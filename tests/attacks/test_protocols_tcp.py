@@ -44,7 +44,10 @@ def test_urgent_data_hides_no_name(stockade: Stockade) -> None:
     The same without the urgent octet is answered.
     """
     request = b"GET /hello HTTP/1.1\r\nHost: a.test\r\n\r\n"
+    denied = request.replace(b"a.test", b"d.test")
     cases = [
+        *((80, *case) for case in _splinters(denied, b"d.test")),
+        *((443, *case) for case in _splinters(hello("d.test"), b"d.test")),
         *((80, *case) for case in _splinters(request, b"a.test")),
         *((443, *case) for case in _splinters(hello("a.test"), b"a.test")),
         (80, "", b"G".hex(), request.hex()),
