@@ -19,7 +19,7 @@ from stockade.cli.policy_options import (
 from stockade.cli.policy_text import body_of, differences, fields_of
 from stockade.cli.remote import Remote, connect, segment
 from stockade.cli.run_options import parse_timeout
-from stockade.cli.show import moment, print_fields, print_json, print_table
+from stockade.cli.show import moment, plain, print_fields, print_json, print_table
 from stockade.errors import InvalidRequest, NotFound, Unavailable
 from stockade.policyfile import load_policy
 
@@ -196,10 +196,11 @@ def await_rollout(remote: Remote, policy: str, seconds: float) -> None:
             )
             return
         if time.monotonic() > deadline:
-            ids = ", ".join(box["devbox_id"] for box in behind[:5])
+            first = behind[0]
+            problem = plain(first.get("problem") or "no word of it yet")
             raise Unavailable(
                 f"generation {wanted} is not in force in {len(behind)} of "
-                f"{len(boxes)} devboxes yet: {ids}"
+                f"{len(boxes)} devboxes: {first['devbox_id']}: {problem}"
             )
         time.sleep(_POLL)
 
