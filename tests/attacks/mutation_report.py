@@ -16,10 +16,15 @@ CONTROLS: Final = re.compile(
     r"|test_long_answers_come_by_tcp"
     r"|test_a_verified_upgrade_is_opaque"
     r"|test_addresses_stay_good_after_their_time_to_live"
+    r"|test_every_transfer_arrives_whole"
+    r"|test_every_client_gets_what_it_came_for"
+    r"|test_urgent_data_stops_no_stream"
+    r"|test_forged_packets_to_what_is_allowed_break_nothing"
 )
 #: Tests that need no gateway to allow anything, with what stands for the control.
 WITHOUT_GATEWAY: Final[Sequence[tuple[str, str]]] = (
     (r"lab_would_have_seen", "is itself the control of the witness"),
+    (r"isolation_requests", "the same requests outside a devbox are the control"),
 )
 
 
