@@ -36,6 +36,8 @@ _NO_QUEUE_YET = b"noop"
 _INTERFACE = struct.Struct("=BxHiII")
 _RTM_GETLINK = 18
 _IFLA_QDISC = 6
+_ROUTE = struct.Struct("=8BI")
+_RTM_GETROUTE, _RTA_DST, _RTN_LOCAL = 26, 1, 2
 
 
 def batch(netns: Netns, lines: Sequence[str], *options: str) -> str:
@@ -142,7 +144,8 @@ def _wait_until_sending(gateway: Netns, slot: Slot) -> None:
 
     It came up before its peer, so a kernel worker puts its queue in place, some time
     after the peer came up. An answer sent before that is lost, and the devbox would
-    wait a second before it asks again: seen in 1 of 50 starts on a busy machine.
+    wait a second before it asks again: seen in 1 of 50 starts on a busy machine. The
+    route to its IPv6 address comes by such a worker, too.
     """
     deadline = time.monotonic() + _SENDING_TIMEOUT
     with (
@@ -151,7 +154,9 @@ def _wait_until_sending(gateway: Netns, slot: Slot) -> None:
             socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE
         ) as channel,
     ):
-        while _queue(channel, slot.interface_index) == _NO_QUEUE_YET:
+        while _queue(channel, slot.interface_index) == _NO_QUEUE_YET or not _is_local(
+            channel, slot.gateway6.packed
+        ):
             if time.monotonic() > deadline:
                 raise EnforcementError(f"{slot.interface} does not come up")
             time.sleep(0.001)
@@ -166,6 +171,18 @@ def _queue(channel: socket.socket, index: int) -> bytes:
         answer[netlink.HEADER.size + _INTERFACE.size :]
     )
     return attributes.get(_IFLA_QDISC, b"").rstrip(b"\0")
+
+
+def _is_local(channel: socket.socket, address6: bytes) -> bool:
+    """Whether the kernel delivers to an IPv6 address here."""
+    body = _ROUTE.pack(socket.AF_INET6, 128, 0, 0, 0, 0, 0, 0, 0)
+    body += netlink.render_attribute(_RTA_DST, address6)
+    channel.send(netlink.render_request(_RTM_GETROUTE, 0, body))
+    answer = channel.recv(65_536)
+    kind = netlink.HEADER.unpack_from(answer)[1]
+    if kind == netlink.ERROR:  # There is no route at all yet.
+        return False
+    return bool(_ROUTE.unpack_from(answer, netlink.HEADER.size)[7] == _RTN_LOCAL)
 
 
 def _addressed(interface: str, address4: object, address6: object) -> tuple[str, ...]:
