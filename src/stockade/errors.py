@@ -6,11 +6,26 @@ Each message says what was wrong, where, and what to do.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Self
 
 
 class StockadeError(Exception):
-    """The root of all errors raised on purpose."""
+    """The root of all errors raised on purpose.
+
+    *code* is its name for programs, where the type does not say enough; *details* are
+    values that help them, as the id of what is in the way.
+    """
+
+    code: str | None = None
+    details: Mapping[str, object] = MappingProxyType({})
+
+    def coded(self, code: str, **details: object) -> Self:
+        """The same error with a name for programs and values that help them."""
+        self.code = code
+        self.details = details
+        return self
 
 
 class WireError(StockadeError):

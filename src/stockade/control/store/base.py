@@ -20,8 +20,9 @@ from sqlalchemy.orm import DeclarativeBase
 
 from stockade.errors import InvalidRequest
 
-#: An id with its prefix; a time in milliseconds since the epoch.
-Id = String(40)
+#: An id with its prefix; a time in milliseconds since the epoch. Ids sort by creation, as
+#: their bytes do: not as a locale of PostgreSQL would have it.
+Id = String(40).with_variant(String(40, collation="C"), "postgresql")
 Milliseconds = BigInteger
 
 _DRIVERS = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+asyncpg"}

@@ -1,0 +1,35 @@
+"""The services that routes call, handed to them with each request."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends
+from starlette.requests import Request
+
+from stockade.control.accounts import Accounts
+from stockade.control.idempotency import Idempotency
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """All services of the control plane. Whoever makes them starts and stops them."""
+
+    accounts: Accounts
+    idempotency: Idempotency
+
+
+def services_of(request: Request) -> Services:
+    """The services of the application that serves *request*."""
+    found = request.app.state.services
+    assert isinstance(found, Services)  # noqa: S101 - `create_app` put it there
+    return found
+
+
+async def _services(request: Request) -> Services:
+    return services_of(request)
+
+
+#: The services, as a parameter of a route function.
+TheServices = Annotated[Services, Depends(_services)]
