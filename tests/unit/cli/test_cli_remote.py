@@ -294,3 +294,56 @@ def test_refusals_by_status() -> None:
     assert isinstance(refusal(409, b'{"message": "taken"}'), Conflict)
     assert isinstance(refusal(502, b"<html>"), Unavailable)
     assert str(refusal(500, b"")) == "status 500"
+
+
+def test_keys_are_printed_alone(
+    api: FakeApi, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = {"id": "key_1", "name": "ci", "key_secret": "rk_secret"}
+    api.on("POST", "/v1/restricted_keys", Answer(made))
+    options = ("--name", "ci", "--scope", "devboxes=write", "--scope", "account=read")
+    assert run("key", "create", *options) == 0
+    assert capsys.readouterr().out == "rk_secret\n"
+    (body,) = api.bodies("/v1/restricted_keys")
+    assert body["scopes"] == [
+        {
+            "resource_type": "RESOURCE_TYPE_DEVBOXES",
+            "access_level": "ACCESS_LEVEL_WRITE",
+        },
+        {"resource_type": "RESOURCE_TYPE_ACCOUNT", "access_level": "ACCESS_LEVEL_READ"},
+    ]
+
+
+def test_keys_are_listed_and_revoked(
+    api: FakeApi, capsys: pytest.CaptureFixture[str]
+) -> None:
+    level = {
+        "resource_type": "RESOURCE_TYPE_DEVBOXES",
+        "access_level": "ACCESS_LEVEL_READ",
+    }
+    key = {"id": "key_1", "name": "ci", "create_time_ms": 0, "scopes": [level]}
+    api.on("GET", "/v1/stockade/keys", Answer({"keys": [key]}))
+    api.on("POST", "/v1/stockade/keys/key_1/revoke", Answer(key))
+    assert run("key", "list") == 0
+    assert "devboxes=read" in capsys.readouterr().out
+    assert run("key", "revoke", "key_1") == 0
+    assert capsys.readouterr().out == "revoked key_1\n"
+
+
+def test_a_scope_that_does_not_exist(
+    api: FakeApi, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("key", "create", "--scope", "policies=write") == 125
+    assert "write RESOURCE=LEVEL" in capsys.readouterr().err
+    assert api.asked == []
+
+
+def test_an_account_comes_with_a_key(
+    api: FakeApi, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = {"account": {"id": "acc_1"}, "key": {"key_secret": "ak_secret"}}
+    api.on("POST", "/v1/stockade/accounts", Answer(made))
+    assert run("account", "create", "ci") == 0
+    said = capsys.readouterr()
+    assert said.out == "ak_secret\n"
+    assert "acc_1" in said.err
