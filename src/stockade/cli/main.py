@@ -23,6 +23,7 @@ _COMMANDS = {
         "stockade.cli.run:run",
         "Run a command in a devbox under a network policy.",
     ),
+    "serve": ("stockade.cli.serve:serve", "Run the API server."),
     "env": ("stockade.cli.env:env", "Print how clients find the server."),
     "policy": (
         "stockade.cli.policy:policy",
