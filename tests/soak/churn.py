@@ -129,14 +129,20 @@ class Churn:
     async def _run_container(self) -> None:
         name = f"c{next(self._containers)}"
         code = f"import sys; sys.argv[1:] = ['2', '0.05']\n{_INSIDE}"
-        await self._agent.call(
-            "start", name=name, code=code, policy=any_policy(), generation=1
+        start = asyncio.ensure_future(
+            self._agent.call(
+                "start", name=name, code=code, policy=any_policy(), generation=1
+            )
         )
-        self.done["containers run"] += 1
         try:
+            await asyncio.shield(start)
+            self.done["containers run"] += 1
             await asyncio.sleep(random.uniform(5, 25))
         finally:
-            await self._agent.call("remove", name=name)
+            # At the end of the soak, too, when it is only being started.
+            (problem,) = await asyncio.gather(start, return_exceptions=True)
+            if not isinstance(problem, BaseException):
+                await self._agent.call("remove", name=name)
 
     async def _kill_peer(self) -> None:
         if self._peer is not None:

@@ -182,12 +182,15 @@ class HostAgent:
         """End a devbox and take away all that belongs to it."""
         if self._devboxes.pop(devbox.spec.id, None) is None:
             return
-        # Its interface goes with its namespace, so there is nothing left to police.
-        await _in_thread(devbox.box.remove)
-        await self._gateway.detach(devbox.spec.id)
-        if not self._stopping:
-            await _in_thread(lambda: self._network.detach(devbox.slot))
-            self._returned.append(devbox.slot.index)
+        try:
+            # Its interface goes with its namespace, so there is nothing left to police.
+            await _in_thread(devbox.box.remove)
+        finally:
+            # Whatever is left of its files, its slot is free for another.
+            await self._gateway.detach(devbox.spec.id)
+            if not self._stopping:
+                await _in_thread(lambda: self._network.detach(devbox.slot))
+                self._returned.append(devbox.slot.index)
 
     def _connect(self, devbox: Devbox) -> None:
         self._network.attach(devbox.slot, devbox.pid)
