@@ -98,6 +98,7 @@ class Server:
             self.url = self._await_url()
         except BaseException:
             self.kill()
+            self._clean()
             raise
 
     def _popen(
@@ -146,8 +147,7 @@ class Server:
                 self.kill()
                 raise RuntimeError(f"it does not end:\n{self.log[-4000:]}") from None
         self._close()
-        if self._scratch is not None:
-            self._scratch.cleanup()
+        self._clean()
         return status
 
     def kill(self) -> None:
@@ -157,6 +157,10 @@ class Server:
             self.process.kill()
         self.process.wait(_STOP)
         self._close()
+
+    def _clean(self) -> None:
+        if self._scratch is not None:
+            self._scratch.cleanup()
 
     def _close(self) -> None:
         if self.process is not None and self.process.stdout is not None:
