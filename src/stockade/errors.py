@@ -48,6 +48,14 @@ class PermissionDenied(StockadeError):
     """The key is good, but not for this."""
 
 
+class NotOffered(StockadeError):
+    """A part of the API that this server does not have."""
+
+
+class HoldElapsed(StockadeError):
+    """What was waited for has not happened as yet; wait again."""
+
+
 class NotFound(StockadeError):
     """There is no such thing."""
 

@@ -11,7 +11,7 @@ from fastapi import APIRouter, FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from stockade import __version__
-from stockade.api import accounts, errors, health
+from stockade.api import accounts, errors, health, policies
 from stockade.api.guard import OPEN_PATHS, Guard
 from stockade.api.metrics import Metrics
 from stockade.api.services import Services
@@ -19,7 +19,11 @@ from stockade.api.services import Services
 _ROUTERS: Final[tuple[APIRouter, ...]] = (
     health.routes,
     accounts.routes,
+    policies.routes,
 )
+
+# They document bodies that the control plane reads.
+_BODIES: Final = (policies.PolicyParams, policies.PolicyChanges)
 
 
 def create_app(services: Services) -> FastAPI:
@@ -54,6 +58,12 @@ def _describe(app: FastAPI) -> dict[str, Any]:
         components = schema.setdefault("components", {})
         components["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
         schema["security"] = [{"key": []}]
+        for model in _BODIES:
+            described = model.model_json_schema(
+                ref_template="#/components/schemas/{model}"
+            )
+            components["schemas"].update(described.pop("$defs", {}))
+            components["schemas"][model.__name__] = described
         for path, operations in schema["paths"].items():
             for operation in operations.values():
                 # Validation errors are 400 here.

@@ -22,9 +22,11 @@ from starlette.responses import Response
 from stockade.errors import (
     Conflict,
     EnforcementError,
+    HoldElapsed,
     HostnameError,
     InvalidRequest,
     NotFound,
+    NotOffered,
     PermissionDenied,
     StockadeError,
     Unauthenticated,
@@ -43,10 +45,6 @@ class TooSlow(StockadeError):
     """A body did not arrive in time."""
 
 
-class NotImplementedHere(StockadeError):
-    """A part of Runloop's API that this server does not have."""
-
-
 class Answer(NamedTuple):
     """What an error becomes: a status, a code, and whether to try again."""
 
@@ -58,7 +56,8 @@ class Answer(NamedTuple):
 _ANSWERS: Final[Mapping[type[StockadeError], Answer]] = {
     TooLarge: Answer(413, "body_too_large"),
     TooSlow: Answer(408, "body_too_slow", retry=True),
-    NotImplementedHere: Answer(501, "not_implemented"),
+    NotOffered: Answer(501, "not_implemented"),
+    HoldElapsed: Answer(408, "not_yet", retry=True),
     InvalidRequest: Answer(400, "invalid_request"),
     HostnameError: Answer(400, "invalid_hostname"),
     Unauthenticated: Answer(401, "unauthenticated"),

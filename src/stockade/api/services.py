@@ -10,6 +10,7 @@ from starlette.requests import Request
 
 from stockade.control.accounts import Accounts
 from stockade.control.idempotency import Idempotency
+from stockade.control.policies import Policies
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +19,7 @@ class Services:
 
     accounts: Accounts
     idempotency: Idempotency
+    policies: Policies
 
 
 def services_of(request: Request) -> Services:
