@@ -64,7 +64,8 @@ class Rollouts:
         """End it."""
         if self._retrying is not None:
             self._retrying.cancel()
-        await self._tasks.__aexit__(kind, error, traceback)
+        # What happened in the block is not one of the tasks' errors.
+        await self._tasks.__aexit__(None, None, None)
 
     async def push(self, policy_id: str) -> None:
         """Push the latest generation to the running devboxes that do not have it."""
