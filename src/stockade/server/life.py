@@ -33,14 +33,14 @@ async def serve_until_stopped(
     certificate: Certificate | None,
     announce: Callable[[], None],
 ) -> None:
-    """Serve the application of *composition* until SIGTERM or SIGINT.
+    """Serve the application of *composition* until SIGTERM, SIGINT or SIGHUP.
 
     *announce* is called once requests are answered. A second signal ends the process at
     once; what it leaves is swept by the next start, as after a crash.
     """
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         loop.add_signal_handler(number, _asked_to_end, stop, number)
     async with composition as app:
         async with serving(listener, app, certificate, GRACE_SECONDS) as task:
