@@ -145,10 +145,10 @@ class MemoryQueue:
 
     @property
     def has_events(self) -> bool:
-        return any(
-            self.sockets[fd].events & (mask | _HUP)
-            for fd, (mask, _) in self.watched.items()
-        )
+        for fd, (mask, _) in self.watched.items():  # A loop: this is asked every round.
+            if self.sockets[fd].events & (mask | _HUP):
+                return True
+        return False
 
     def turn(self) -> None:
         """Deliver what the sockets have to say, as one round of an epoll does."""
@@ -192,12 +192,13 @@ class MemoryLoop(asyncio.SelectorEventLoop):
     _stopping: bool
 
     def __init__(self) -> None:
-        self._now = 0.0
         super().__init__(_NoKernel())
         self.begin()
 
     def begin(self, haste: int = 0) -> None:
-        """Forget the run before."""
+        """Forget the run before, and what it would still have waited for."""
+        self._scheduled.clear()
+        self._now = 0.0
         self.queue = MemoryQueue(self)
         self.steps: deque[Callable[[], None]] = deque()
         self._haste = haste

@@ -33,6 +33,7 @@ from tests.unit.gateway import fakes
 CLIENT = "100.127.0.3"
 _CLIENT = ip_address(CLIENT)
 _GUARDRAILS = Guardrails()
+_QUESTIONS = fakes.generous()  # which no connection asks
 #: Where the names point: all of them to one address they share, and to one of their own.
 SHARED = ip_address("203.0.113.20")
 ADDRESSES = {
@@ -104,7 +105,7 @@ class World:
     def __post_init__(self) -> None:
         self.client = MemorySocket((self.address, self.port))
         self.loop.queue.sockets[self.client.fileno()] = self.client
-        self.box = AttachedDevbox("dbx_1", (_CLIENT,), _GUARDRAILS, fakes.generous())
+        self.box = AttachedDevbox("dbx_1", (_CLIENT,), _GUARDRAILS, _QUESTIONS)
         self.box.events = self.loop.queue  # type: ignore[assignment]
         for name, address in ADDRESSES.items():
             self.box.lookups.record(name, SHARED)

@@ -196,3 +196,24 @@ def test_an_input_that_takes_long_is_a_finding() -> None:
 
     with pytest.raises(Finding, match="octets"):
         Target("slow", slow, ()).run(b"")
+
+
+def lived(data: bytes) -> tuple[float, int, list[bytes]]:
+    """When and in which round a scene ended, and what its upstreams got."""
+    scene, steps = tcp_service.scene(data)
+    scene.loop.run_until_complete(scene.live(steps))
+    sent = [upstream.sock.sent for upstream in scene.upstreams]
+    return scene.loop.time(), scene.loop._rounds, sent
+
+
+def test_a_scene_is_the_same_whatever_was_before() -> None:
+    scenes = tcp_service.TCP.seeds
+    backwards = [lived(data) for data in reversed(scenes)]
+    assert [lived(data) for data in scenes] == backwards[::-1]
+
+
+def test_nothing_piles_up_from_scene_to_scene() -> None:
+    for _ in range(20):
+        for seed in dns_service.DNS.seeds:
+            dns_service.check(bytes((seed[0] | 16,)) + seed[1:])
+    assert len(dns_service._LOOP._scheduled) < 20
