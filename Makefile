@@ -49,7 +49,7 @@ conformance: setup-test ## Runloop's own tests, against the server; WRITE=1 writ
 	@$(BIN)/python -m tests.conformance $(if $(WRITE),--write) || [ $$? -eq 77 ]
 
 soak: setup-test ## an hour of churn on one gateway: does anything grow?
-	@$(BIN)/python -m tests.soak --chart docs/charts/soak.svg
+	@$(BIN)/python -m tests.soak --chart docs/charts/soak.svg --write-docs
 
 bench: setup-bench ## measure, side by side with what one would use instead
 	@$(BIN)/python -m bench

@@ -1,7 +1,8 @@
 """Runs a soak and says what grew: `python -m tests.soak --minutes 60`.
 
-Prints a table; writes the samples to `bench/results/soak.json` and, with `--chart`, the
-drawing. Exits with 1 when anything grew, stayed or went wrong.
+Prints a table; writes the samples to `bench/results/soak.json`, with `--chart` the drawing,
+and with `--write-docs` the run into `docs/soak.md`. Exits with 1 when
+anything grew, stayed or went wrong.
 """
 
 from __future__ import annotations
@@ -11,10 +12,12 @@ import asyncio
 import json
 import sys
 from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 
 from tests.lab import Lab
 from tests.lab.stockade import build_default_image
+from tests.soak import report
 from tests.soak.chart import draw
 from tests.soak.growth import table
 from tests.soak.samples import Sample
@@ -29,6 +32,7 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=60.0)
     parser.add_argument("--every", type=float, default=10.0, help="seconds")
     parser.add_argument("--chart", type=Path, help="write the drawing here")
+    parser.add_argument("--write-docs", action="store_true")
     parser.add_argument(
         "--results", type=Path, default=ROOT / "bench" / "results" / "soak.json"
     )
@@ -50,6 +54,8 @@ def main() -> int:
         title = f"A soak of {chosen.minutes:g} minutes"
         chosen.chart.parent.mkdir(parents=True, exist_ok=True)
         chosen.chart.write_text(draw(result.samples, title))
+    if chosen.write_docs:
+        report.write(raw, datetime.now(UTC).date().isoformat())
     print(table(result.verdicts))
     for what, count in sorted(result.done.items()):
         print(f"{count:8} {what}")

@@ -140,8 +140,8 @@ class Churn:
             await asyncio.sleep(random.uniform(5, 25))
         finally:
             # At the end of the soak, too, when it is only being started.
-            (problem,) = await asyncio.gather(start, return_exceptions=True)
-            if not isinstance(problem, BaseException):
+            await asyncio.wait([start])
+            if not start.cancelled() and start.exception() is None:
                 await self._agent.call("remove", name=name)
 
     async def _kill_peer(self) -> None:

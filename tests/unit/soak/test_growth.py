@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import random
 import xml.etree.ElementTree as ET
+from dataclasses import asdict
+from pathlib import Path
 
 import pytest
 
+from tests.soak import report
 from tests.soak.chart import PANELS, draw
 from tests.soak.growth import BOUNDS, judge, slope, table
 from tests.soak.samples import Sample
@@ -82,3 +85,33 @@ def test_the_chart_is_a_drawing_of_all_panels() -> None:
     text = [element.text for element in drawing.iter() if element.text]
     assert "A < B" in text
     assert {title for title, _ in PANELS} <= set(text)
+
+
+def test_a_run_is_told_in_the_document(tmp_path: Path) -> None:
+    page = tmp_path / "soak.md"
+    page.write_text(f"above\n{report.BEGIN}\nold\n{report.END}\nbelow\n")
+    leaking = samples("agent pipes", lambda at: 10 + at / 60)
+    found = judge(leaking, STILL, {**STILL, "agent pipes": 30.0})
+    raw = {
+        "samples": [asdict(sample) for sample in leaking],
+        "verdicts": [asdict(verdict) for verdict in found],
+        "done": {"policies changed": 1_234},
+        "failures": ["agent pipes grew by 54.00"],
+    }
+    report.write(raw, "2026-01-02", page)
+    told = page.read_text()
+    assert told.startswith("above\n")
+    assert told.endswith("below\n")
+    assert "old" not in told
+    assert "1,234 policies changed" in told
+    assert "- agent pipes grew by 54.00" in told
+    rows = [line for line in told.splitlines() if line.startswith("| ")]
+    assert len(rows) == 2 + len(BOUNDS)
+    assert any(row.startswith("| agent pipes | 10 ") for row in rows)
+
+
+def test_a_document_without_a_place_is_refused(tmp_path: Path) -> None:
+    page = tmp_path / "soak.md"
+    page.write_text("nothing")
+    with pytest.raises(ValueError, match="no place"):
+        report.write({}, "2026-01-02", page)
