@@ -10,18 +10,25 @@ import contextlib
 import fcntl
 import os
 import select
+import shutil
 import signal
+import stat
 import struct
+import tempfile
 import termios
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from stockade.errors import Conflict, Unavailable
 from stockade.runtime import cgroups, prepare, record, removal, syscalls
+from stockade.runtime.bundle import BoxCommand, BoxPlan, BoxUser, render_command
 from stockade.runtime.console import ConsoleSocket
 from stockade.runtime.driver import Stdio
 from stockade.runtime.oci import OciDriver
 from stockade.runtime.prepare import BoxRequest
+from stockade.runtime.starts import Starts
+from stockade.runtime.tree import Tree
+from stockade.runtime.users import find_account
 
 # Far longer than the kernel takes to end everything in a process namespace.
 _KILL_PATIENCE = 30.0
@@ -33,6 +40,14 @@ class BoxExit:
 
     status: int
     oom_killed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class BoxProcess:
+    """A further process in a devbox, our child. *pidfd* is readable once it ended."""
+
+    pid: int
+    pidfd: int
 
 
 class Box:
@@ -50,6 +65,8 @@ class Box:
         self._lock = -1
         self._driver: OciDriver | None = None
         self._exit: BoxExit | None = None
+        self._plan: BoxPlan | None = None
+        self._starts = Starts()
         self._cgroup = ""
         self._owner = (0, 0)
         #: Descriptor of the init process; -1 before `create`. Readable once it ended.
@@ -76,6 +93,7 @@ class Box:
         prepared = prepare.prepare(self._request)
         made = prepared.record
         self._cgroup, self._owner = made.cgroup, prepared.owner
+        self._plan = prepared.plan
         self._driver = OciDriver(
             made.program, self._directory / "oci", cgroups=bool(made.cgroup)
         )
@@ -96,14 +114,52 @@ class Box:
         elif stdio is None:
             raise Conflict("a devbox without a terminal needs stdin, stdout and stderr")
         else:
-            self._give_pipes(stdio)
+            _give_pipes(stdio, self._owner)
             pid = driver.create(name, self._directory, stdio)
         self.pidfd = os.pidfd_open(pid)
+        self._starts.init = pid
         return pid
 
     def start(self) -> None:
         """Let the command run."""
         self._prepared().start(self._request.spec.id)
+
+    def account(self, name: str, uid: int, home: str) -> BoxUser:
+        """Return a user with the groups it has inside."""
+        self._prepared()
+        with Tree(self._directory / "rootfs") as tree:
+            return find_account(tree, name, uid, home)
+
+    def has_directory(self, path: str) -> bool:
+        """Whether there is a directory on the devbox's disk at *path*."""
+        with Tree(self._directory / "rootfs") as tree:
+            found = tree.status(path)
+        return found is not None and stat.S_ISDIR(found.st_mode)
+
+    def exec(self, command: BoxCommand, stdio: Stdio) -> BoxProcess:
+        """Start another command, in a session of its own.
+
+        It is the caller's to reap, and then to `forget`: the devbox cannot end before
+        it was. Raises `CommandError`.
+        """
+        driver, plan = self._prepared(), self._plan
+        if plan is None:
+            raise Conflict("the devbox is not prepared")
+        base, user = plan.id_base, command.user
+        _give_pipes(stdio, (base + user.uid, base + user.gid))
+        process = render_command(self._request.spec, plan, command)
+        scratch = Path(tempfile.mkdtemp(prefix="exec-", dir=self._directory))
+        try:
+            with self._starts.counted():
+                pid = driver.exec(self._request.spec.id, process, stdio, scratch)
+                self._starts.known.add(pid)
+            return BoxProcess(pid, os.pidfd_open(pid))
+        finally:
+            shutil.rmtree(scratch)
+
+    def forget(self, process: BoxProcess) -> None:
+        """Hear that a process was reaped."""
+        self._starts.known.discard(process.pid)
 
     def wait(self, timeout: float | None = None) -> BoxExit:
         """Block until the devbox has ended and say how; *timeout* is in seconds."""
@@ -156,13 +212,14 @@ class Box:
                 os.close(descriptor)
         self.pidfd = self.terminal = self._lock = -1
 
-    def _give_pipes(self, stdio: Stdio) -> None:
-        """Let the devbox open its pipes again, as `/dev/stdout` for one."""
-        for descriptor in (stdio.stdin, stdio.stdout, stdio.stderr):
-            if str(Path(f"/proc/self/fd/{descriptor}").readlink()).startswith("pipe:"):
-                os.fchown(descriptor, *self._owner)
-
     def _prepared(self) -> OciDriver:
         if self._driver is None:
             raise Conflict("the devbox is not prepared")
         return self._driver
+
+
+def _give_pipes(stdio: Stdio, owner: tuple[int, int]) -> None:
+    """Let the devbox open its pipes again, as `/dev/stdout` for one."""
+    for descriptor in (stdio.stdin, stdio.stdout, stdio.stderr):
+        if str(Path(f"/proc/self/fd/{descriptor}").readlink()).startswith("pipe:"):
+            os.fchown(descriptor, *owner)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from stockade.spec import DevboxSpec
@@ -88,6 +88,36 @@ class BoxPlan:
     env: Mapping[str, str] = field(default_factory=dict)
     mounts: tuple[BindMount, ...] = ()
     console_size: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BoxCommand:
+    """Another command in a devbox that runs.
+
+    Its *env* goes before the devbox's, which it has unless it is *apart*.
+    """
+
+    argv: tuple[str, ...]
+    user: BoxUser
+    workdir: str
+    env: Mapping[str, str] = field(default_factory=dict)
+    apart: bool = False
+
+
+def render_command(
+    spec: DevboxSpec, plan: BoxPlan, command: BoxCommand
+) -> dict[str, Any]:
+    """Render the OCI process of a command: confined as the first one was."""
+    given = {} if command.apart else spec.env
+    env = {**given, **command.env}
+    image = {} if command.apart else plan.env
+    return {
+        **_process(
+            replace(spec, env=env, terminal=False),
+            replace(plan, user=command.user, workdir=command.workdir, env=image),
+        ),
+        "args": list(command.argv),
+    }
 
 
 def render(spec: DevboxSpec, plan: BoxPlan) -> dict[str, Any]:

@@ -25,6 +25,18 @@ _TIME_LIMIT = 60.0
 
 
 @dataclass(frozen=True, slots=True)
+class Session:
+    """For a runtime that starts a process: a session of its own, and its own log.
+
+    Without it the process would be in our session and process group: it could be
+    signalled with us only, and our terminal would be its own.
+    """
+
+    log: Path
+    oom_score: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class OciDriver:
     """Runs *program* with its state below *root*.
 
@@ -68,17 +80,22 @@ class OciDriver:
         file, pid_file = scratch / "process.json", scratch / "pid"
         _write_private(file, json.dumps(process))
         options = ["--detach", "--process", str(file), "--pid-file", str(pid_file)]
-        self._run_with(stdio, "exec", options, [name])
-        return _read_pid(pid_file)
+        # A log of its own: others are started at the same time.
+        within = Session(scratch / "log", process.get("oomScoreAdj"))
+        self._run_with(stdio, "exec", options, [name], within)
+        pid = _read_pid(pid_file)
+        if within.oom_score is not None:
+            _score(pid, within.oom_score)  # if it was made before its runtime had it
+        return pid
 
     def delete(self, name: str) -> None:
         argv = self._argv("delete", "--force", name)
         run(argv, check=False, timeout=_TIME_LIMIT)
 
-    def _argv(self, verb: str, *arguments: str) -> list[str]:
+    def _argv(self, verb: str, *arguments: str, log: Path | None = None) -> list[str]:
         kind = Path(self.program).name
         options = ["--root", str(self.root)]
-        options += ["--log", str(self._log), "--log-format", "json"]
+        options += ["--log", str(log or self._log), "--log-format", "json"]
         if kind == "crun":
             manager = "cgroupfs" if self.cgroups else "disabled"
             options += ["--cgroup-manager", manager]
@@ -96,11 +113,16 @@ class OciDriver:
         done = run(argv, check=False, timeout=_TIME_LIMIT)
         if done.status:
             raise CommandError(
-                argv[:1] + argv[-1 - len(arguments) :], done.status, self._said()
+                argv[:1] + argv[-1 - len(arguments) :], done.status, _said(self._log)
             )
 
     def _run_with(
-        self, stdio: Stdio | Path, verb: str, options: Sequence[str], last: list[str]
+        self,
+        stdio: Stdio | Path,
+        verb: str,
+        options: Sequence[str],
+        last: list[str],
+        within: Session | None = None,
     ) -> None:
         """Run *verb*, whose process is to have *stdio*.
 
@@ -115,23 +137,14 @@ class OciDriver:
             null = -1
             ends = (stdio.stdin, stdio.stdout, stdio.stderr)
         try:
-            argv = self._argv(verb, *options, *last)
-            status = _wait(argv, ends)
+            log = within.log if within else self._log
+            argv = self._argv(verb, *options, *last, log=log)
+            status = _wait(argv, ends, within)
         finally:
             if null >= 0:
                 os.close(null)
         if status:
-            raise CommandError([self.program, verb, *last], status, self._said())
-
-    def _said(self) -> str:
-        """Return the last error in the runtime's log."""
-        with suppress(OSError):
-            for line in reversed(self._log.read_text().splitlines()):
-                with suppress(ValueError):
-                    entry = json.loads(line)
-                    if entry.get("level") in {"error", "fatal", None}:
-                        return str(entry.get("msg", line))
-        return ""
+            raise CommandError([self.program, verb, *last], status, _said(log))
 
 
 def find_program(wanted: str) -> str:
@@ -145,7 +158,9 @@ def find_program(wanted: str) -> str:
     return found
 
 
-def _wait(argv: Sequence[str], ends: tuple[int, int, int]) -> int:
+def _wait(
+    argv: Sequence[str], ends: tuple[int, int, int], within: Session | None
+) -> int:
     """Run *argv* to its end with *ends* as 0, 1 and 2.
 
     crun gives the descriptors it is started with to root of the devbox, whatever they
@@ -153,17 +168,28 @@ def _wait(argv: Sequence[str], ends: tuple[int, int, int]) -> int:
     thread in which that does not work. (runc does no such thing.)
     """
     if Path(argv[0]).name != "crun":
-        return _wait_here(argv, ends)
+        return _wait_here(argv, ends, within)
     program = ownership.keep_stdio(os.uname().machine)
     guard = partial(syscalls.filter_calls, program)
     with ThreadPoolExecutor(1, "runtime", guard) as thread:
-        return thread.submit(_wait_here, argv, ends).result()
+        return thread.submit(_wait_here, argv, ends, within).result()
 
 
-def _wait_here(argv: Sequence[str], ends: tuple[int, int, int]) -> int:
-    process = spawn(argv, stdin=ends[0], stdout=ends[1], stderr=ends[2])
+def _wait_here(
+    argv: Sequence[str], ends: tuple[int, int, int], within: Session | None
+) -> int:
+    process = spawn(
+        argv,
+        stdin=ends[0],
+        stdout=ends[1],
+        stderr=ends[2],
+        start_new_session=within is not None,
+    )
     descriptor = os.pidfd_open(process.pid)
     try:
+        if within is not None and within.oom_score is not None:
+            # crun hands on what it has itself, whatever the process object says.
+            _score(process.pid, within.oom_score)
         poll = select.poll()
         poll.register(descriptor, select.POLLIN)
         if not poll.poll(_TIME_LIMIT * 1000):
@@ -173,6 +199,22 @@ def _wait_here(argv: Sequence[str], ends: tuple[int, int, int]) -> int:
         os.close(descriptor)
         status = process.wait()
     return status
+
+
+def _score(pid: int, score: int) -> None:
+    with suppress(OSError):  # it has ended already
+        Path(f"/proc/{pid}/oom_score_adj").write_text(str(score))
+
+
+def _said(log: Path) -> str:
+    """Return the last error in a runtime's log."""
+    with suppress(OSError):
+        for line in reversed(log.read_text().splitlines()):
+            with suppress(ValueError):
+                entry = json.loads(line)
+                if entry.get("level") in {"error", "fatal", None}:
+                    return str(entry.get("msg", line))
+    return ""
 
 
 def _read_pid(file: Path) -> int:

@@ -69,12 +69,13 @@ class BoxRequest:
 
 @dataclass(frozen=True, slots=True)
 class PreparedBox:
-    """A box that can be created. *owner* is its user and group outside.
+    """A box that can be created, as *plan* says. *owner* is its user and group outside.
 
     *warning* says which limits cannot be enforced here, if any.
     """
 
     record: BoxRecord
+    plan: BoxPlan
     owner: tuple[int, int]
     warning: str | None
 
@@ -116,7 +117,8 @@ def prepare(request: BoxRequest) -> PreparedBox:
         console_size=request.console_size,
     )
     _write_bundle(directory, spec, plan)
-    return PreparedBox(record, (base + user.uid, base + user.gid), machine.warning)
+    owner = (base + user.uid, base + user.gid)
+    return PreparedBox(record, plan, owner, machine.warning)
 
 
 def _reserve(request: BoxRequest, runtime: str, machine: Cgroups) -> BoxRecord:

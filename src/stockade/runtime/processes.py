@@ -1,7 +1,8 @@
 """Finds processes by what the kernel knows of them, and ends them.
 
-For boxes whose owner was killed: nobody has a descriptor of their processes, and pids are
-reused, so each is looked at again once it can no longer be another one.
+For boxes whose owner was killed, and for what a runtime left that failed: nobody has a
+descriptor of such processes, and pids are reused, so each is looked at again once it can
+no longer be another one.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import os
 import select
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -53,6 +54,22 @@ def of_runtime(root: Path) -> Belongs:
         return wanted in (process / "cmdline").read_bytes()
 
     return belongs
+
+
+def reap_strays(init: int, known: Collection[int]) -> None:
+    """Kill and reap our children beside *init* in its namespace that are not *known*."""
+    with suppress(OSError):
+        namespace = Path(f"/proc/{init}/ns/pid").readlink()
+        for process in Path("/proc").glob("[0-9]*"):
+            if int(process.name) == init or int(process.name) in known:
+                continue
+            with suppress(OSError, IndexError):
+                fields = (process / "stat").read_text().rpartition(")")[2].split()
+                ours = int(fields[1]) == os.getpid()
+                if ours and (process / "ns/pid").readlink() == namespace:
+                    # A child that was not reaped is no other process.
+                    os.kill(int(process.name), signal.SIGKILL)
+                    os.waitid(os.P_PID, int(process.name), os.WEXITED)
 
 
 def _descriptors(belongs: Belongs) -> Iterator[int]:

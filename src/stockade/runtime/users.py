@@ -35,6 +35,20 @@ def find_user(tree: Tree, wanted: str) -> BoxUser:
     return BoxUser(name, number, _group(tree, group) if group else 0, (), "/")
 
 
+def find_account(tree: Tree, name: str, uid: int, home: str) -> BoxUser:
+    """Look up the groups of *name* in the image; without an entry, one of its number.
+
+    What is written there cannot make it another user than *uid*.
+    """
+    if not 0 <= uid <= _MAX_ID:
+        raise InvalidRequest(f"not the number of a user: {uid}")
+    for fields in _entries(tree, "/etc/passwd", 7):
+        gid = _number(fields[3])
+        if fields[0] == name and _number(fields[2]) == uid and gid is not None:
+            return BoxUser(name, uid, gid, _memberships(tree, name), home)
+    return BoxUser(name, uid, uid, (), home)
+
+
 def _group(tree: Tree, wanted: str) -> int:
     number = _number(wanted)
     if number is not None:
