@@ -115,7 +115,7 @@ class InputPipe:
         self._waiting: asyncio.Future[None] | None = None
         os.set_blocking(descriptor, False)
 
-    async def write(self, data: bytes) -> None:
+    async def write(self, data: bytes | memoryview) -> None:
         """Write all of *data*. Raises `Conflict` if nobody reads it any more.
 
         A part may have been written when it is cancelled.

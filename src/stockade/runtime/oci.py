@@ -25,12 +25,8 @@ _TIME_LIMIT = 60.0
 
 
 @dataclass(frozen=True, slots=True)
-class Session:
-    """For a runtime that starts a process: a session of its own, and its own log.
-
-    Without it the process would be in our session and process group: it could be
-    signalled with us only, and our terminal would be its own.
-    """
+class Start:
+    """For a runtime that starts a further process: a log of its own, and its score."""
 
     log: Path
     oom_score: int | None
@@ -81,11 +77,15 @@ class OciDriver:
         _write_private(file, json.dumps(process))
         options = ["--detach", "--process", str(file), "--pid-file", str(pid_file)]
         # A log of its own: others are started at the same time.
-        within = Session(scratch / "log", process.get("oomScoreAdj"))
-        self._run_with(stdio, "exec", options, [name], within)
+        start = Start(scratch / "log", process.get("oomScoreAdj"))
+        self._run_with(stdio, "exec", options, [name], start)
         pid = _read_pid(pid_file)
-        if within.oom_score is not None:
-            _score(pid, within.oom_score)  # if it was made before its runtime had it
+        if start.oom_score is not None:
+            _score(pid, start.oom_score)  # if it was made before its runtime had it
+        if os.getsid(pid) == os.getsid(0):
+            # It would be signalled with us, and our terminal would be its own.
+            os.kill(pid, signal.SIGKILL)
+            raise Unavailable(f"{self.program} starts nothing in a session of its own")
         return pid
 
     def delete(self, name: str) -> None:
@@ -122,7 +122,7 @@ class OciDriver:
         verb: str,
         options: Sequence[str],
         last: list[str],
-        within: Session | None = None,
+        start: Start | None = None,
     ) -> None:
         """Run *verb*, whose process is to have *stdio*.
 
@@ -137,9 +137,9 @@ class OciDriver:
             null = -1
             ends = (stdio.stdin, stdio.stdout, stdio.stderr)
         try:
-            log = within.log if within else self._log
+            log = start.log if start else self._log
             argv = self._argv(verb, *options, *last, log=log)
-            status = _wait(argv, ends, within)
+            status = _wait(argv, ends, start)
         finally:
             if null >= 0:
                 os.close(null)
@@ -158,9 +158,7 @@ def find_program(wanted: str) -> str:
     return found
 
 
-def _wait(
-    argv: Sequence[str], ends: tuple[int, int, int], within: Session | None
-) -> int:
+def _wait(argv: Sequence[str], ends: tuple[int, int, int], start: Start | None) -> int:
     """Run *argv* to its end with *ends* as 0, 1 and 2.
 
     crun gives the descriptors it is started with to root of the devbox, whatever they
@@ -168,33 +166,32 @@ def _wait(
     thread in which that does not work. (runc does no such thing.)
     """
     if Path(argv[0]).name != "crun":
-        return _wait_here(argv, ends, within)
+        return _wait_here(argv, ends, start)
     program = ownership.keep_stdio(os.uname().machine)
     guard = partial(syscalls.filter_calls, program)
     with ThreadPoolExecutor(1, "runtime", guard) as thread:
-        return thread.submit(_wait_here, argv, ends, within).result()
+        return thread.submit(_wait_here, argv, ends, start).result()
 
 
 def _wait_here(
-    argv: Sequence[str], ends: tuple[int, int, int], within: Session | None
+    argv: Sequence[str], ends: tuple[int, int, int], start: Start | None
 ) -> int:
     process = spawn(
         argv,
         stdin=ends[0],
         stdout=ends[1],
         stderr=ends[2],
-        start_new_session=within is not None,
     )
     descriptor = os.pidfd_open(process.pid)
     try:
-        if within is not None and within.oom_score is not None:
+        if start is not None and start.oom_score is not None:
             # crun hands on what it has itself, whatever the process object says.
-            _score(process.pid, within.oom_score)
+            _score(process.pid, start.oom_score)
         poll = select.poll()
         poll.register(descriptor, select.POLLIN)
         if not poll.poll(_TIME_LIMIT * 1000):
             process.kill()
-            raise CommandError(argv, -1, f"no end within {_TIME_LIMIT} s")
+            raise CommandError(argv, -1, f"no end start {_TIME_LIMIT} s")
     finally:
         os.close(descriptor)
         status = process.wait()
