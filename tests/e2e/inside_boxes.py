@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 import pytest
 
+from stockade.agent.child import Child
 from stockade.agent.executions import Executions
 from stockade.agent.inside import Inside
 from stockade.agent.means import Bounds, Means
@@ -59,6 +60,20 @@ class Served:
     async def finish(self, execution: ExecutionId) -> Execution:
         """Wait for the end."""
         return await self.executions.wait(execution, PATIENCE)
+
+    async def first(self, execution: ExecutionId) -> bytes:
+        """The first that an execution prints, as soon as it does."""
+        source = self.executions.follow_output(execution, Stream.STDOUT, 0)
+        try:
+            return await anext(source)
+        finally:
+            await source.aclose()
+
+    def child(self, execution: ExecutionId) -> Child:
+        """The process of an execution that has not ended."""
+        found = self.executions._running[execution]._child
+        assert found is not None
+        return found
 
     async def output(
         self, execution: ExecutionId, stream: Stream = Stream.STDOUT, offset: int = 0

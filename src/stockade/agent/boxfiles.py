@@ -16,6 +16,7 @@ from stockade.errors import InvalidRequest, NotFound, StockadeError, Unavailable
 from stockade.hosting import BoxAccount
 
 _MAX_PATH = 4095
+_MAX_SHOWN = 300
 
 # What the scripts exit with; above what `cat` and the shell itself would.
 _DIRECTORY, _MISSING, _SPECIAL, _DENIED, _PLACE, _WRITING, _DROPPED = range(81, 88)
@@ -128,6 +129,8 @@ def resolve(path: str, account: BoxAccount) -> str:
 
 def _reason(status: int, path: str, said: str) -> StockadeError:
     """Tell from what a script exited with, and said, why."""
+    path = path[:_MAX_SHOWN]
+    said = said.rpartition(": ")[2][:_MAX_SHOWN]  # After program and file.
     is_denied = "permission denied" in said.lower()
     match status:
         case 81:

@@ -28,7 +28,6 @@ _PATIENCE = 30.0
 # For what it has to tidy up when its work is not wanted any more.
 _LAST_SECONDS = 5.0
 _MAX_SAID = 4096
-_MAX_SHOWN = 300
 
 
 class Helper:
@@ -105,7 +104,7 @@ class Helper:
         with contextlib.suppress(OSError):
             data = os.read(self._errors, _MAX_SAID)
         text = data.decode(errors="replace").strip()
-        return "".join(c if c.isprintable() else " " for c in text)[:_MAX_SHOWN]
+        return "".join(c if c.isprintable() else " " for c in text)
 
     def close(self) -> None:
         """Let go of it. It sees that, and has a moment to end by itself."""

@@ -21,7 +21,13 @@ from pathlib import Path
 
 from stockade.errors import Conflict, Unavailable
 from stockade.runtime import cgroups, prepare, record, removal, syscalls
-from stockade.runtime.bundle import BoxCommand, BoxPlan, BoxUser, render_command
+from stockade.runtime.bundle import (
+    INIT,
+    BoxCommand,
+    BoxPlan,
+    BoxUser,
+    render_command,
+)
 from stockade.runtime.console import ConsoleSocket
 from stockade.runtime.driver import Stdio
 from stockade.runtime.oci import OciDriver
@@ -145,6 +151,7 @@ class Box:
         driver, plan = self._prepared(), self._plan
         if plan is None:
             raise Conflict("the devbox is not prepared")
+        self._starts.wait_for_init(Path(INIT).name)
         base, user = plan.id_base, command.user
         _give_pipes(stdio, (base + user.uid, base + user.gid))
         process = render_command(self._request.spec, plan, command)

@@ -191,7 +191,7 @@ def _wait_here(
         poll.register(descriptor, select.POLLIN)
         if not poll.poll(_TIME_LIMIT * 1000):
             process.kill()
-            raise CommandError(argv, -1, f"no end start {_TIME_LIMIT} s")
+            raise CommandError(argv, -1, f"no end within {_TIME_LIMIT} s")
     finally:
         os.close(descriptor)
         status = process.wait()

@@ -8,10 +8,15 @@ nothing is being started: then every other child of ours in there is known.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
+from stockade.errors import Conflict, Unavailable
 from stockade.runtime.processes import reap_strays
+
+_PATIENCE = 10.0
 
 
 class Starts:
@@ -23,6 +28,27 @@ class Starts:
         self._lock = threading.Lock()
         self._count = 0
         self._has_failed = False
+        self._is_up = False
+
+    def wait_for_init(self, name: str) -> None:
+        """Wait until the init process is the program *name*, once.
+
+        A moment longer it is still the runtime, whose namespaces cannot be joined.
+        """
+        deadline = time.monotonic() + _PATIENCE
+        while not self._is_up:
+            try:
+                facts = Path(f"/proc/{self.init}/stat").read_text()
+            except OSError:
+                facts = "() X"
+            comm, _, rest = facts.partition("(")[2].rpartition(")")
+            if rest.split()[0] in {"X", "Z"}:
+                raise Conflict("the devbox does not run")
+            self._is_up = comm == name
+            if time.monotonic() > deadline:
+                raise Unavailable("the devbox does not start")
+            if not self._is_up:
+                time.sleep(0.001)
 
     @contextmanager
     def counted(self) -> Iterator[None]:
