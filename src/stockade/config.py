@@ -19,6 +19,8 @@ from stockade.errors import InvalidRequest
 DEFAULT_FILE = Path("/etc/stockade/stockade.toml")
 PREFIX = "STOCKADE_"
 DENIED_ANSWERS = ("sinkhole", "nxdomain", "refused")
+POLICY_NAMES = ("unique", "reusable")
+_MAX_NUMBER = 1_000_000
 
 # Variables with our prefix that are read elsewhere.
 _NOT_SETTINGS = frozenset(("CONFIG", "API_KEY"))
@@ -57,6 +59,10 @@ class Settings:
     tls_key: str = ""
     #: The URL of the database; if there is none, SQLite in `data_dir`.
     database: str = ""
+    #: Whether two policies of an account may have one name: "unique" or "reusable".
+    policy_names: str = "unique"
+    #: How many network policies an account may have.
+    policy_limit: int = 100
 
 
 def load_settings(environ: Mapping[str, str]) -> Settings:
@@ -97,6 +103,8 @@ def _convert(default: object, raw: object, where: str) -> object:
         if text in _TRUE | _FALSE:
             return text in _TRUE
         raise InvalidRequest(f"{where}: {raw!r} is not true or false")
+    if isinstance(default, int):
+        return _number(raw, where)
     if isinstance(default, tuple):
         items = raw.split(",") if isinstance(raw, str) else raw
         if not isinstance(items, list) or not all(isinstance(i, str) for i in items):
@@ -106,6 +114,15 @@ def _convert(default: object, raw: object, where: str) -> object:
     if not isinstance(raw, str):
         raise InvalidRequest(f"{where}: {raw!r} is not a text")
     return Path(raw) if isinstance(default, Path) else raw
+
+
+def _number(raw: object, where: str) -> int:
+    text = str(raw)
+    if isinstance(raw, bool) or not (text.isascii() and text.isdigit()):
+        raise InvalidRequest(f"{where}: {raw!r} is not a number")
+    if len(text) > len(str(_MAX_NUMBER)) or not 1 <= int(text) <= _MAX_NUMBER:
+        raise InvalidRequest(f"{where}: {raw!r} is not from 1 to {_MAX_NUMBER}")
+    return int(text)
 
 
 def _checked(settings: Settings) -> Settings:
@@ -119,6 +136,11 @@ def _checked(settings: Settings) -> Settings:
         raise InvalidRequest(
             f"denied_dns_answer: {settings.denied_dns_answer!r} is not one of "
             f"{', '.join(DENIED_ANSWERS)}"
+        )
+    if settings.policy_names not in POLICY_NAMES:
+        raise InvalidRequest(
+            f"policy_names: {settings.policy_names!r} is not one of "
+            f"{', '.join(POLICY_NAMES)}"
         )
     for key in ("data_dir", "run_dir"):
         if not getattr(settings, key).is_absolute():

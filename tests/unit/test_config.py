@@ -83,6 +83,17 @@ def test_flags_in_variables_are_words(text: str, value: bool) -> None:
     assert load_settings({"STOCKADE_TRUST_HOST_CAS": text}).trust_host_cas is value
 
 
+def test_numbers_are_read_from_files_and_variables(tmp_path: Path) -> None:
+    assert load_settings({"STOCKADE_POLICY_LIMIT": "7"}).policy_limit == 7
+    assert load_settings(written(tmp_path, "policy_limit = 8\n")).policy_limit == 8
+
+
+@pytest.mark.parametrize("text", ["", "0", "-1", "1.5", "x", "²", "9" * 5_000])
+def test_what_is_no_number_is_refused(text: str) -> None:
+    with pytest.raises(InvalidRequest, match="STOCKADE_POLICY_LIMIT"):
+        load_settings({"STOCKADE_POLICY_LIMIT": text})
+
+
 def test_files_in_variables_are_paths() -> None:
     settings = load_settings({"STOCKADE_EXTRA_CA_FILES": "/a.pem,/b.pem"})
     assert settings.extra_ca_files == (Path("/a.pem"), Path("/b.pem"))

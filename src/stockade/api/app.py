@@ -11,7 +11,22 @@ from fastapi import APIRouter, FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from stockade import __version__
-from stockade.api import accounts, errors, health, policies
+from stockade.api import (
+    accounts,
+    devbox_logs,
+    devboxes,
+    disk_snapshots,
+    errors,
+    executions,
+    files,
+    gateway_configs,
+    health,
+    mcp_configs,
+    not_offered,
+    objects,
+    policies,
+    secrets,
+)
 from stockade.api.guard import OPEN_PATHS, Guard
 from stockade.api.metrics import Metrics
 from stockade.api.services import Services
@@ -20,6 +35,17 @@ _ROUTERS: Final[tuple[APIRouter, ...]] = (
     health.routes,
     accounts.routes,
     policies.routes,
+    secrets.routes,
+    objects.routes,
+    gateway_configs.routes,
+    mcp_configs.routes,
+    # Before those of devboxes: `disk_snapshots` is no id.
+    disk_snapshots.routes,
+    devboxes.routes,
+    executions.routes,
+    files.routes,
+    devbox_logs.routes,
+    not_offered.routes,
 )
 
 # They document bodies that the control plane reads.

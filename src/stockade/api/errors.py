@@ -87,6 +87,7 @@ RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
         (401, "The API key is missing or not valid."),
         (403, "The API key may not do this."),
         (404, "There is no such thing."),
+        (405, "The path has no such method."),
         (408, "The body did not arrive in time."),
         (409, "The thing is not in a state for this, or a name is taken."),
         (413, "The body is too large."),
@@ -118,9 +119,13 @@ def response_of(error: StockadeError) -> Response:
             code = error.code or answer.code
             if answer.status >= 500:
                 _log.warning("refused", extra={"code": code, "reason": str(error)})
-            return render(
+            response = render(
                 answer.status, code, str(error), retry=answer.retry, **error.details
             )
+            if isinstance(error, HoldElapsed):
+                # The official client would pause for seconds between its waits.
+                response.headers["retry-after-ms"] = "50"
+            return response
     return defect(error)
 
 

@@ -25,6 +25,7 @@ OPEN_PATHS: Final = frozenset(("/healthz", "/readyz"))
 SIGNED_PREFIX: Final = "/v1/stockade/objects/"
 #: How long a client may be silent while it sends a body.
 BODY_SECONDS: Final = 60.0
+_MAX_DIGITS: Final = 18
 
 
 class Guard:
@@ -69,7 +70,12 @@ class Guard:
             raise InvalidRequest("the URL holds a NUL character")
         limit = body_limit(path)
         declared = headers.get(b"content-length", b"0")
-        if limit is not None and declared.isdigit() and int(declared) > limit:
+        # A number of thousands of digits is none that `int` would read.
+        if (
+            limit is not None
+            and declared.isdigit()
+            and (len(declared) > _MAX_DIGITS or int(declared) > limit)
+        ):
             raise _too_large(limit)
         exchange.limit = limit
 

@@ -9,8 +9,12 @@ from fastapi import Depends
 from starlette.requests import Request
 
 from stockade.control.accounts import Accounts
+from stockade.control.configs import Configs
 from stockade.control.idempotency import Idempotency
+from stockade.control.objects import Objects
+from stockade.control.plane import DevboxPlane
 from stockade.control.policies import Policies
+from stockade.control.secrets import Secrets
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +24,11 @@ class Services:
     accounts: Accounts
     idempotency: Idempotency
     policies: Policies
+    secrets: Secrets
+    objects: Objects
+    gateway_configs: Configs
+    mcp_configs: Configs
+    plane: DevboxPlane
 
 
 def services_of(request: Request) -> Services:

@@ -48,6 +48,11 @@ def find_access(environ: Mapping[str, str], settings: Settings) -> Access:
         raise InvalidRequest(
             f"no server to talk to: set {URL_VARIABLE} and {KEY_VARIABLE} ({error})"
         ) from None
+    if not (key or local.api_key):
+        raise InvalidRequest(
+            f"no key is kept in {settings.data_dir}: set {KEY_VARIABLE}, or start the "
+            "server once with STOCKADE_API_KEY"
+        )
     if url and url.rstrip("/") != local.url:
         # The local key is not for another server to see.
         raise InvalidRequest(f"{URL_VARIABLE} is set to {url}: set {KEY_VARIABLE} too")

@@ -81,7 +81,9 @@ async def attach(
     return push_of(row)
 
 
-async def set_running(session: AsyncSession, devbox: DevboxId, running: bool) -> None:  # noqa: FBT001 - it reads as a sentence
+async def set_running(
+    session: AsyncSession, devbox: DevboxId, *, running: bool
+) -> None:
     """Note that the host is to have the policy of a devbox, or not any more.
 
     Call it before the devbox is started, so that no change of the policy is missed.

@@ -18,7 +18,7 @@ from stockade.control.devbox_plans import (
 from stockade.control.devbox_records import PREFIX, Devbox, DevboxRecords
 from stockade.control.idempotency import Note, no_note
 from stockade.control.ids import Chance, new_id
-from stockade.control.launch import Launcher, SecretValues
+from stockade.control.launch import Launcher
 from stockade.control.mounts import Mount
 from stockade.control.states import TERMINAL, ShutdownReason, Status
 from stockade.control.store.base import Store
@@ -58,7 +58,7 @@ class Devboxes:
         suspender: Suspender,
         *,
         sources: Sources,
-        secrets: SecretValues,
+        disks: DiskUse,
         changes: Changes,
         tasks: Tasks,
         clock: Clock,
@@ -71,7 +71,7 @@ class Devboxes:
         self._launcher = launcher
         self._suspender = suspender
         self._sources = sources
-        self._secrets = secrets
+        self._disks = disks
         self._changes = changes
         self._tasks = tasks
         self._clock = clock
@@ -89,8 +89,8 @@ class Devboxes:
         request = DevboxRequest.from_body(body)
         source = await self._sources.source(account, request)
         launch = launch_parameters(request, source, self._machine, self._default_policy)
-        # A secret that is not there is to be said now.
-        await self._secrets.values(account, request.secrets)
+        # What is not there is to be said now.
+        await self._launcher.check(account, request)
         now = self._clock()
         row = DevboxRow(
             id=new_id(PREFIX, now, self._chance),
@@ -179,12 +179,7 @@ class Devboxes:
         await self.records.touch(devbox)
 
     async def shutdown(
-        self,
-        account: str,
-        devbox: str,
-        disks: DiskUse,
-        *,
-        force: bool = False,
+        self, account: str, devbox: str, *, force: bool = False
     ) -> Devbox:
         """Shut a devbox down for good; one that has ended stays as it is.
 
@@ -193,7 +188,7 @@ class Devboxes:
         found = await self.get(account, devbox)
         if found.status in TERMINAL:
             return found
-        if not force and await disks.copying(devbox):
+        if not force and await self._disks.copying(devbox):
             raise Conflict(f"a snapshot of {devbox} is being made; wait, or force=true")
         return await self.end(devbox, ShutdownReason.API)
 

@@ -10,6 +10,7 @@ from sqlalchemy.orm import undefer
 
 from stockade.control.clock import Clock
 from stockade.control.devbox_records import touch_in
+from stockade.control.idempotency import Note, no_note
 from stockade.control.store.base import Store
 from stockade.control.store.executions import ExecutionRow
 from stockade.errors import NotFound
@@ -59,7 +60,7 @@ class ExecutionRecords:
         self._store = store
         self._clock = clock
 
-    async def add(self, row: ExecutionRow) -> bool:
+    async def add(self, row: ExecutionRow, note: Note = no_note) -> bool:
         """Keep a new one; False if there is one with its id in the devbox already."""
         async with self._store.begin() as session:
             place = (row.devbox_id, row.id)
@@ -68,6 +69,7 @@ class ExecutionRecords:
             if await session.get(ExecutionRow, place) is not None:
                 return False
             session.add(row)
+            await note(session, row.id)
         return True
 
     async def find(self, devbox: str, execution: str) -> Record | None:

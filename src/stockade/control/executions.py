@@ -20,6 +20,7 @@ from stockade.control.execution_records import (
     Record,
 )
 from stockade.control.host import Host
+from stockade.control.idempotency import Note, no_note
 from stockade.control.ids import Chance, new_id
 from stockade.control.store.executions import ExecutionRow
 from stockade.control.tasks import Tasks
@@ -64,6 +65,7 @@ class Executions:
         source: str = "exec",
         env: Mapping[str, str] | None = None,
         shown: str | None = None,
+        note: Note = no_note,
     ) -> Record:
         """Run *command* in a login shell. The same *id* again is the same execution.
 
@@ -80,7 +82,7 @@ class Executions:
             attach_stdin=attach_stdin,
             created_ms=self._clock(),
         )
-        if not await self.records.add(row):
+        if not await self.records.add(row, note):
             return await self.records.get(devbox.id, name)
         plan = ExecutionPlan(
             ExecutionId(name),

@@ -8,20 +8,32 @@ from __future__ import annotations
 import asyncio
 import shlex
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol
 
 from stockade.control.attachments import current_push
-from stockade.control.devbox_plans import Source, host_plan, user_of
+from stockade.control.devbox_plans import (
+    DevboxRequest,
+    Source,
+    host_plan,
+    user_of,
+)
 from stockade.control.devbox_records import Devbox, DevboxRecords
 from stockade.control.executions import Executions
 from stockade.control.host import Host
 from stockade.control.mounts import CodeMount, FileMount, Mount, ObjectMount
+from stockade.control.object_values import StoredObject
 from stockade.control.rollouts import Rollouts
 from stockade.control.states import FailureReason, Status
 from stockade.control.store.base import Store
-from stockade.errors import EnforcementError, StockadeError, Unavailable
+from stockade.errors import (
+    EnforcementError,
+    InvalidRequest,
+    NotFound,
+    StockadeError,
+    Unavailable,
+)
 from stockade.hosting import Stream
 from stockade.spec import DevboxId
 
@@ -31,17 +43,18 @@ _SHOWN = 2_000
 class SecretValues(Protocol):
     """Whoever keeps secrets."""
 
-    async def values(self, account: str, names: Mapping[str, str]) -> Mapping[str, str]:
-        """The value of the secret of each name. Raises `InvalidRequest`."""
+    async def values(self, account: str, names: Iterable[str]) -> Mapping[str, str]:
+        """The values of secrets by their names. Raises `InvalidRequest`."""
 
 
 class ObjectContents(Protocol):
     """Whoever keeps objects."""
 
-    async def open(
-        self, account: str, object_id: str
-    ) -> tuple[str, AsyncIterator[bytes]]:
-        """The content type of an object, and its bytes. Raises `InvalidRequest`."""
+    async def get(self, account: str, object_id: str) -> StoredObject:
+        """The object without its content. Raises `NotFound`."""
+
+    async def content(self, account: str, object_id: str) -> AsyncIterator[bytes]:
+        """The content of an object."""
 
 
 class StepFailed(StockadeError):
@@ -76,8 +89,8 @@ class Launcher:
     ) -> Devbox | None:
         """Bring *devbox* to `running`; None if it is not to run any more.
 
-        What goes wrong becomes its failure, or, if it was suspended before and the host
-        has no room, it is suspended again.
+        What goes wrong becomes its failure; but a disk is not given up because the host
+        has no room now, or a secret is gone: then it is suspended again.
         """
         try:
             async with self.turns[devbox.id]:
@@ -92,20 +105,25 @@ class Launcher:
             for command in devbox.launch.get("launch_commands", ()):
                 await self._step(devbox, command)
             return await self._run(devbox)
-        except Unavailable as error:
-            if devbox.boots and await self._records.move(
-                devbox.id, Status.SUSPENDED, message=str(error)
-            ):
-                return None
-            await self._fail(devbox, FailureReason.HEALTH, error)
-        except EnforcementError as error:
-            await self._fail(devbox, FailureReason.HEALTH, error)
+        except (Unavailable, InvalidRequest, EnforcementError) as error:
+            if not (devbox.boots and await self._suspend_again(devbox, error)):
+                await self._fail(devbox, FailureReason.HEALTH, error)
         except StockadeError as error:
             await self._fail(devbox, FailureReason.EXECUTION, error)
         except Exception as error:
             await self._fail(devbox, FailureReason.HEALTH, error)
             raise
         return None
+
+    async def check(self, account: str, request: DevboxRequest) -> None:
+        """Raise `InvalidRequest` if a secret or an object that is named is not there."""
+        await self._secrets.values(account, request.secrets.values())
+        for mount in request.mounts:
+            if isinstance(mount, ObjectMount):
+                try:
+                    await self._objects.get(account, mount.object_id)
+                except NotFound as error:
+                    raise InvalidRequest(f"mounts: {error}") from None
 
     async def entrypoint_ended(self, devbox: Devbox) -> bool:
         """Wait for the entrypoint to end; whether that is to end the devbox, too."""
@@ -131,12 +149,14 @@ class Launcher:
     async def _start(self, devbox: Devbox) -> None:
         async with self._store.read() as session:
             push = await current_push(session, devbox.id)
-        values = await self._secrets.values(devbox.account, devbox.secrets)
+        names = devbox.secrets
+        values = await self._secrets.values(devbox.account, names.values())
         source = Source(devbox.image, devbox.blueprint_id, devbox.snapshot_id)
         if devbox.boots:
             # It has a disk of its own by now.
             source = replace(source, snapshot_id=None)
-        env = {**devbox.environment, **values}
+        given = {name: values[secret] for name, secret in names.items()}
+        env = {**devbox.environment, **given}
         plan = host_plan(devbox.id, devbox.account, source, devbox.launch, env)
         # A change of the policy that came meanwhile is pushed before anything runs.
         await self._rollouts.started(await self._host.start(plan, push))
@@ -151,7 +171,8 @@ class Launcher:
             case FileMount(target, content):
                 await self._write(devbox, target, _once(content.encode()))
             case ObjectMount(object_id, path):
-                kind, stored = await self._objects.open(devbox.account, object_id)
+                kind = (await self._objects.get(devbox.account, object_id)).content_type
+                stored = await self._objects.content(devbox.account, object_id)
                 if kind not in _ARCHIVES:
                     await self._write(devbox, path, stored)
                     return
@@ -187,6 +208,15 @@ class Launcher:
                 f"{record.command[:200]!r} ended with status {record.exit_status}: "
                 f"{said[-_SHOWN:].decode(errors='replace').strip()}"
             )
+
+    async def _suspend_again(self, devbox: Devbox, error: Exception) -> bool:
+        """Put a devbox back that could not be resumed; False if it is further than that."""
+        async with self.turns[devbox.id]:
+            await self._host.stop(devbox.id)
+            moved = await self._records.move(
+                devbox.id, Status.SUSPENDED, message=f"not resumed: {error}"
+            )
+        return moved is not None
 
     async def _fail(
         self, devbox: Devbox, reason: FailureReason, error: Exception

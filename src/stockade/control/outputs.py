@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import codecs
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass
 
 DEFAULT_LINES = 100
@@ -45,7 +45,9 @@ def last_lines(kept: bytes, size: int, count: int) -> tuple[str, bool]:
     return kept[start:].decode(errors="replace"), is_cut or start > 0
 
 
-async def pieces(source: AsyncIterator[bytes], offset: int) -> AsyncIterator[Piece]:
+async def pieces(
+    source: AsyncIterator[bytes], offset: int
+) -> AsyncGenerator[Piece, None]:
     """*source*, which begins at *offset*, as text. Bytes that are none become U+FFFD."""
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
     end = offset

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 
 from stockade.errors import HostnameError, InvalidRequest
 from stockade.names import HostPattern
@@ -31,9 +32,9 @@ def _problems(raw: Mapping[str, object]) -> Iterator[str]:
             yield from _entries(key, value, _read_hostname)
         elif key == "allowed_cidrs" and isinstance(value, list):
             yield from _entries(key, value, _read_cidr)
-        yield from _problem(lambda k=key, v=value: _read_alone({**named, k: v}))
+        yield from _problem(partial(_read_alone, {**named, key: value}))
     if "name" not in raw:
-        yield from _problem(lambda: _read_alone({}))
+        yield from _problem(partial(_read_alone, {}))
 
 
 def _read_alone(fields_given: Mapping[str, object]) -> None:
@@ -55,7 +56,7 @@ def _entries(
     key: str, values: list[object], read: Callable[[object, str], object]
 ) -> Iterator[str]:
     for index, value in enumerate(values):
-        yield from _problem(lambda v=value, i=index: read(v, f"{key}[{i}]"))
+        yield from _problem(partial(read, value, f"{key}[{index}]"))
 
 
 def _read_hostname(value: object, where: str) -> object:

@@ -20,7 +20,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from stockade.control.attachments import attachments, push_of, record
 from stockade.control.store.base import Store
 from stockade.control.store.policies import AttachmentRow, PolicyRow
-from stockade.errors import StockadeError
+from stockade.errors import EnforcementError, StockadeError
 from stockade.hosting import PolicyInForce
 from stockade.spec import DevboxId, PolicyPush
 
@@ -75,15 +75,25 @@ class Rollouts:
                 self._behind.discard(policy_id)
 
     async def started(self, in_force: PolicyInForce) -> None:
-        """Note what a devbox was started with; push again if that is not the latest."""
+        """Note what a devbox was started with; push again if that is not the latest.
+
+        Raises `EnforcementError` if the latest cannot be put in force: nothing is to run
+        under an older one, which may allow more.
+        """
         if not in_force.policy_id:
             return
         async with self._store.begin() as session:
             await record(session, {in_force.devbox: in_force})
             row = await session.get(PolicyRow, in_force.policy_id)
-            is_behind = row is not None and row.generation != in_force.generation
-        if is_behind:
-            await self.push(in_force.policy_id)
+        if row is None or row.generation == in_force.generation:
+            return
+        await self.push(in_force.policy_id)
+        async with self._store.read() as session:
+            found = await session.get(AttachmentRow, in_force.devbox)
+        if found is not None and (found.generation or 0) < row.generation:
+            raise EnforcementError(
+                f"generation {row.generation} of {row.id} is not in force: {found.error}"
+            )
 
     async def _push(self, policy_id: str) -> bool:
         """Push to those that do not have the latest; whether all of them have it then."""

@@ -34,7 +34,8 @@ class Tasks:
         for task in self._running:
             task.cancel()
         if group is not None:
-            await group.__aexit__(kind, error, trace)
+            # An error of whoever uses it is his own, and not one of the tasks'.
+            await group.__aexit__(None, None, None)
 
     def start(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
         """Carry out *work* beside everything else."""
@@ -44,6 +45,8 @@ class Tasks:
         task = self._group.create_task(self._guarded(work, name), name=name)
         self._running.add(task)
         task.add_done_callback(self._running.discard)
+        # One that is cancelled before it begins has not looked at *work*.
+        task.add_done_callback(lambda _: work.close())
         return task
 
     async def _guarded(self, work: Coroutine[Any, Any, None], name: str) -> None:

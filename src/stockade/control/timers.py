@@ -8,6 +8,8 @@ from __future__ import annotations
 import asyncio
 import logging
 
+from sqlalchemy.exc import SQLAlchemyError
+
 from stockade.control.devbox_records import Devbox, DevboxRecords
 from stockade.control.devboxes import Devboxes
 from stockade.control.executions import Executions
@@ -60,7 +62,7 @@ class Timers:
             await asyncio.sleep(_EVERY_SECONDS)
             try:
                 await self.tick()
-            except StockadeError:
+            except (StockadeError, SQLAlchemyError, OSError):
                 _log.exception("what is due is tried again")
 
     async def _expire(self, devbox: Devbox) -> None:

@@ -10,7 +10,8 @@ from typing import Final
 from sqlalchemy.engine import URL
 
 from stockade.config import Settings
-from stockade.control.store.base import Base, Store
+from stockade.control.store.base import Store
+from stockade.control.store.migrating import migrate
 
 _FILE: Final = "stockade.db"
 
@@ -24,8 +25,7 @@ async def open_store(settings: Settings) -> AsyncIterator[Store]:
         os.close(os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
     store = Store(database_url(settings))
     try:
-        async with store.engine.begin() as connection:
-            await connection.run_sync(Base.metadata.create_all)
+        await migrate(store)
         yield store
     finally:
         await store.close()

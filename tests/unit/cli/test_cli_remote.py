@@ -280,6 +280,14 @@ def test_the_local_server_is_for_its_owner_and_its_url_only(tmp_path: Path) -> N
         find_access({}, Settings(data_dir=tmp_path / "none"))
 
 
+def test_a_server_whose_key_is_not_kept(tmp_path: Path) -> None:
+    save_access(tmp_path, Access("http://127.0.0.1:8650", ""))
+    with pytest.raises(InvalidRequest, match="no key is kept"):
+        find_access({}, Settings(data_dir=tmp_path))
+    given = find_access({"RUNLOOP_API_KEY": "ak_x"}, Settings(data_dir=tmp_path))
+    assert given.api_key == "ak_x"
+
+
 def test_env_is_for_a_shell(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     save_access(tmp_path, Access("https://api.a.test", "ak_x", "/a b/ca.pem"))
     assert run("env", "--data", str(tmp_path)) == 0

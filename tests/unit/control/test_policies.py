@@ -8,7 +8,6 @@ import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,9 +16,16 @@ from stockade.control.accounts import Accounts
 from stockade.control.attachments import attach, current_push, detach, set_running
 from stockade.control.policies import Policies, PolicyRules
 from stockade.control.rollouts import Rollouts
-from stockade.control.store.base import Base, Store
+from stockade.control.store.base import Store
+from stockade.control.store.migrating import migrate
 from stockade.control.store.pages import PageQuery
-from stockade.errors import Conflict, InvalidRequest, NotFound, Unavailable
+from stockade.errors import (
+    Conflict,
+    EnforcementError,
+    InvalidRequest,
+    NotFound,
+    Unavailable,
+)
 from stockade.hosting import PolicyInForce
 from stockade.spec import DevboxId
 from tests.unit.control.fake_policy_host import FakePolicyHost
@@ -42,15 +48,14 @@ class World:
         """Put a running devbox under a policy."""
         async with self.store.begin() as session:
             await attach(session, self.account, box, policy_id)
-            await set_running(session, box, True)
+            await set_running(session, box, running=True)
 
 
 @asynccontextmanager
-async def open_world(path: Path, rules: PolicyRules | None) -> AsyncIterator[World]:
-    store = Store(f"sqlite:///{path}/state.db")
+async def open_world(url: str, rules: PolicyRules | None) -> AsyncIterator[World]:
+    store = Store(url)
     clock = itertools.count(1_000_000).__next__
-    async with store.begin() as session:
-        await (await session.connection()).run_sync(Base.metadata.create_all)
+    await migrate(store)
     accounts = Accounts(store, clock, os.urandom)
     await accounts.start(None)
     other, _ = await accounts.create_account("other")
@@ -66,12 +71,12 @@ Play = Callable[[Callable[[World], Awaitable[None]]], None]
 
 
 @pytest.fixture
-def play(tmp_path: Path) -> Any:
+def play(database_url: str) -> Any:
     def run(
         scene: Callable[[World], Awaitable[None]], rules: PolicyRules | None = None
     ) -> None:
         async def main() -> None:
-            async with open_world(tmp_path, rules) as world:
+            async with open_world(database_url, rules) as world:
                 await scene(world)
 
         asyncio.run(main())
@@ -246,6 +251,18 @@ def test_a_change_while_a_devbox_starts_reaches_it(play: Play) -> None:
         world.host.failing.clear()
         await world.rollouts.started(PolicyInForce(BOX, made, 1, "", 0, 5))
         assert world.host.in_force[BOX].generation == 2
+
+    play(scene)
+
+
+def test_nothing_runs_under_an_older_generation(play: Play) -> None:
+    async def scene(world: World) -> None:
+        made = await world.policies.create(world.account, {"name": "a"})
+        await world.start_box(made)
+        world.host.failing[BOX] = Unavailable("the gateway is away")
+        await world.policies.update(world.account, made, {"allow_all": True})
+        with pytest.raises(EnforcementError, match="the gateway is away"):
+            await world.rollouts.started(PolicyInForce(BOX, made, 1, "", 0, 5))
 
     play(scene)
 

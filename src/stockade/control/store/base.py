@@ -18,6 +18,7 @@ from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 from sqlalchemy.orm import DeclarativeBase
 
+from stockade.control.store.inline import InlineConnection
 from stockade.errors import InvalidRequest
 
 #: An id with its prefix; a time in milliseconds since the epoch. Ids sort by creation, as
@@ -40,6 +41,7 @@ class Store:
 
     def __init__(self, url: str) -> None:
         self.engine = _engine(url)
+        self._reading = _reading_engine(self.engine)
         self._turn: AbstractAsyncContextManager[object] = nullcontext()
         if self.engine.dialect.name == "sqlite":
             self._turn = asyncio.Lock()
@@ -59,11 +61,12 @@ class Store:
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncSession]:
         """A transaction that only reads, and keeps nobody waiting."""
-        async with AsyncSession(self.engine, expire_on_commit=False) as session:
+        async with AsyncSession(self._reading, expire_on_commit=False) as session:
             yield session
 
     async def close(self) -> None:
         """Let go of all connections."""
+        await self._reading.dispose()
         await self.engine.dispose()
 
 
@@ -82,6 +85,20 @@ def _engine(url: str) -> AsyncEngine:
     event.listen(engine.sync_engine, "connect", _prepare_sqlite)
     event.listen(engine.sync_engine, "begin", _begin_sqlite)
     return engine
+
+
+def _reading_engine(engine: AsyncEngine) -> AsyncEngine:
+    """The engine to read with: for a file of SQLite, one that asks no other thread."""
+    path = engine.url.database
+    if engine.dialect.name != "sqlite" or path in (None, "", ":memory:"):
+        return engine
+
+    async def connect() -> InlineConnection:
+        return InlineConnection(str(path))
+
+    reading = create_async_engine(engine.url, async_creator=connect)
+    event.listen(reading.sync_engine, "begin", _begin_sqlite)
+    return reading
 
 
 def _prepare_sqlite(connection: Any, _record: Any) -> None:

@@ -38,7 +38,7 @@ class Page(Generic[T]):
 
 async def read_page(
     session: AsyncSession,
-    query: Select[tuple[T]],
+    query: Select[T],
     column: InstrumentedAttribute[str],
     prefix: str,
     page: PageQuery,
