@@ -30,6 +30,7 @@ _COMMANDS = {
         "Network policies: files and the server's.",
     ),
     "devbox": ("stockade.cli.devbox:devbox", "Devboxes of the server."),
+    "image": ("stockade.cli.image:image", "Images of this machine."),
     "key": ("stockade.cli.accounts:key", "API keys of the server."),
     "account": ("stockade.cli.accounts:account", "Accounts of the server."),
     "doctor": ("stockade.cli.doctor:doctor", "Check what this machine has and lacks."),

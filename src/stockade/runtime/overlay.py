@@ -114,6 +114,8 @@ def writable(directory: Path, layers: Sequence[Path]) -> Iterator[Path]:
         top, *lowers = (f"/proc/self/fd/{number}" for number in tops)
         below = ":".join(reversed(lowers))
         options = f"lowerdir={below},upperdir={top}/upper,workdir={top}/work,volatile"
+        # What is in the layer does not depend on how this machine's kernel is set.
+        options += ",metacopy=off,redirect_dir=off"
         syscalls.mount("overlay", root, "overlay", syscalls.MS_NODEV, options)
         stack.callback(syscalls.unmount, root)
         yield root

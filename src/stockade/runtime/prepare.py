@@ -136,6 +136,9 @@ def _reserve(request: BoxRequest, runtime: str, machine: Cgroups) -> BoxRecord:
         cgroup=f"/stockade-{name}" if limited else "",
     )
     record.save(directory)
+    if request.disk is not None and request.image.lease is not None:
+        # It outlives this process, and is worth nothing without what is below it.
+        request.image.lease.keep(disk)
     # Closed: root of the devbox makes set-user-id files, which on disk are root's.
     disk.mkdir(mode=0o700, parents=True, exist_ok=True)
     disk.chmod(0o700)

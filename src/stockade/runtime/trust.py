@@ -40,7 +40,7 @@ def extend(image: Image, extra_files: Iterable[Path], *, anchors: bool) -> Trust
     if not files and not anchors:
         return Trusting(image.layers, image.env)
     key = _key(files, anchors=anchors)
-    place = image.layers[-1].parent / f"trust-{key}"
+    place = (image.place or image.layers[-1].parent) / f"trust-{key}"
     try:
         text = (place / "env.json").read_bytes()
     except FileNotFoundError:

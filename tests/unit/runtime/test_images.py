@@ -68,7 +68,7 @@ def test_stored_images_are_found_by_name_and_digest(tmp_path: Path) -> None:
 
 
 def test_an_image_of_another_version_is_not_guessed_at(tmp_path: Path) -> None:
-    stored(tmp_path, "a" * 64, "root", 1.0, schema=2)
+    stored(tmp_path, "a" * 64, "root", 1.0, schema=3)
     with pytest.raises(Unavailable, match="another version"):
         ImageStore(tmp_path).find("root")
 
