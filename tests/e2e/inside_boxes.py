@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
+import uvloop
 
 from stockade.agent.child import Child
 from stockade.agent.executions import Executions
@@ -31,6 +32,7 @@ _T = TypeVar("_T")
 
 ROOT = BoxAccount("root", 0)
 USER = BoxAccount()
+LOOPS = ("asyncio", "uvloop")
 PATIENCE = 60.0
 
 
@@ -106,8 +108,13 @@ class Served:
 class World:
     """Makes devboxes, and runs what a test does with them."""
 
-    def __init__(self, boxes: Boxes) -> None:
+    def __init__(
+        self,
+        boxes: Boxes,
+        loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None,
+    ) -> None:
         self.boxes = boxes
+        self.loop_factory = loop_factory
         self._count = itertools.count(1)
 
     def go(self, body: Callable[[Served], Awaitable[_T]], **fields: Any) -> _T:
@@ -118,7 +125,11 @@ class World:
             async with self.served(bounds, **fields) as served:
                 return await asyncio.wait_for(body(served), PATIENCE)
 
-        return self.boxes.do(lambda: asyncio.run(whole()))
+        def run() -> _T:
+            with asyncio.Runner(loop_factory=self.loop_factory) as runner:
+                return runner.run(whole())
+
+        return self.boxes.do(run)
 
     @asynccontextmanager
     async def served(
@@ -154,3 +165,12 @@ def world_fixture() -> Iterator[World]:
     """For all tests of a module that imports this."""
     with Boxes() as boxes:
         yield World(boxes)
+
+
+@pytest.fixture(
+    scope="module", name="world", params=[None, uvloop.new_event_loop], ids=LOOPS
+)
+def loops_fixture(request: pytest.FixtureRequest) -> Iterator[World]:
+    """The same, and each test once in each event loop."""
+    with Boxes() as boxes:
+        yield World(boxes, request.param)

@@ -15,10 +15,10 @@ from stockade.agent.executions import Executions
 from stockade.agent.means import Bounds
 from stockade.errors import Conflict, InvalidRequest, NotFound, Unavailable
 from stockade.hosting import BoxAccount, Execution, ExecutionId, Stream
-from tests.e2e.inside_boxes import ROOT, USER, Served, World, world_fixture
+from tests.e2e.inside_boxes import ROOT, Served, World, loops_fixture
 
 pytestmark = pytest.mark.root
-world = world_fixture
+world = loops_fixture
 
 KILLED = 128 + signal.SIGKILL
 
@@ -72,6 +72,24 @@ def test_the_environment_is_images_then_devboxes_then_commands(world: World) -> 
         )
 
     world.go(body, env={"A": "devbox", "B": "devbox"}, user="user")
+
+
+@pytest.mark.parametrize("kind", ["fifo", "zero", "directory", "large"])
+def test_accounts_that_cannot_be_read_keep_nobody_out(world: World, kind: str) -> None:
+    make = {
+        "fifo": "mkfifo -m 666 /etc/passwd",
+        "zero": "ln -s /dev/zero /etc/passwd",
+        "directory": "mkdir /etc/passwd",
+        "large": "truncate -s 1G /etc/passwd",
+    }
+
+    async def body(box: Served) -> None:
+        await box.shell(f"rm /etc/passwd; {make[kind]}", user=ROOT)
+        # Nothing that looks for names: inside, that is the devbox's own trouble.
+        found = await box.run("stat", "-Lc", "%u:%g", "/proc/self")
+        assert found == (0, "1000:1000\n", "")
+
+    world.go(body)
 
 
 @pytest.mark.parametrize(
@@ -343,6 +361,25 @@ def test_who_gives_up_starting_leaves_nothing_behind(world: World) -> None:
     world.go(body)
 
 
+def test_who_waits_for_what_cannot_start_is_told(world: World) -> None:
+    async def body(box: Served) -> None:
+        for _ in range(4):
+            await box.inside._turns.acquire()
+        start = asyncio.create_task(box.start("true", id="late"))
+        await asyncio.sleep(0.01)
+        wait = asyncio.create_task(box.finish(ExecutionId("late")))
+        follow = asyncio.create_task(box.output(ExecutionId("late")))
+        await asyncio.sleep(0.01)
+        await box.inside.close()
+        box.inside._turns.release()
+        with pytest.raises(Conflict):
+            await start
+        assert (await wait).exit_status == KILLED
+        assert await follow == b""
+
+    world.go(body)
+
+
 def test_failing_starts_do_not_keep_the_devbox_from_ending(world: World) -> None:
     started = time.monotonic()
 
@@ -353,4 +390,3 @@ def test_failing_starts_do_not_keep_the_devbox_from_ending(world: World) -> None
 
     world.go(body)
     assert time.monotonic() - started < 10
-    assert USER.home == "/home/user"

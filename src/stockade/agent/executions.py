@@ -164,6 +164,7 @@ class Executions:
             await running.start(inside, command, attached=plan.attach_stdin)
         except BaseException:
             del self._running[plan.id]
+            running.abort()
             self._shelf.forget(plan.id)
             self._means.leave_place()
             raise

@@ -20,6 +20,8 @@ from stockade.runtime.driver import Stdio
 
 # What a shell exits with for a program that is not there, and one that cannot be run.
 NOT_FOUND, NOT_RUNNABLE = 127, 126
+# Commands that one devbox starts at once; the threads for it are all devboxes'.
+_AT_ONCE = 4
 # The kernel's bound on one argument, its end included.
 _MAX_ARGUMENT = 128 << 10
 
@@ -61,6 +63,7 @@ class Inside:
         self.means = means
         self._box = box
         self._is_closed = False
+        self._turns = asyncio.Semaphore(_AT_ONCE)
         self._starting: set[asyncio.Future[BoxProcess]] = set()
         self._children: set[Child] = set()
 
@@ -77,6 +80,17 @@ class Inside:
 
         Raises `NotStarted`, `Conflict` if the devbox does not run, `Unavailable`.
         """
+        try:
+            await self._turns.acquire()
+        except BaseException:
+            _close(stdio)
+            raise
+        try:
+            return await self._start(command, stdio)
+        finally:
+            self._turns.release()
+
+    async def _start(self, command: Command, stdio: Stdio) -> Child:
         if self._is_closed:
             _close(stdio)
             raise Conflict("the devbox does not run any more")

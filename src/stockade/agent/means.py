@@ -12,7 +12,9 @@ from stockade.errors import Unavailable
 
 _T = TypeVar("_T")
 
-_THREADS = 4
+# A start takes ten milliseconds, but many times that in a devbox that uses up its share of
+# processor time: others are not to wait for it.
+_THREADS = 32
 # Two thousand readings a second at most, of all outputs together: what devboxes print
 # then takes a tenth of the event loop, however many of them print at once.
 _GAP_SECONDS = 0.0005
@@ -30,7 +32,7 @@ class Bounds:
     stream: int = 64 << 20
     devbox: int = 1 << 30
     running_in_devbox: int = 128
-    running: int = 2_000
+    running: int = 1_500
 
 
 class Pace:

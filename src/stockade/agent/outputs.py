@@ -15,7 +15,6 @@ from stockade.errors import NotFound, Unavailable
 
 #: How much of the end of a long output is kept.
 TAIL = 1 << 20
-_FLAGS = os.O_CREAT | os.O_CLOEXEC
 
 
 class Output:
@@ -44,15 +43,8 @@ class Output:
 
     def append(self, data: bytes) -> None:
         """Add *data*, at most a MiB. A full disk loses it, and harms nobody else."""
-        room = self._room(len(data))
-        if room:
-            if self._file < 0:
-                flags = os.O_WRONLY | os.O_APPEND | _FLAGS
-                self._file = os.open(self._path, flags, 0o600)
-            written = self._write(self._file, data[:room], None)
-            self.kept = self.ring_from = self.kept + written
-        else:
-            written = 0
+        room = self._take_room(len(data)) if self._take_room is not None else 0
+        written = self._append_beginning(data[:room]) if room else 0
         if written < len(data):
             self._take_room = None
             self._append_end(self.size + written, data[written:])
@@ -85,30 +77,41 @@ class Output:
         self._file = self._ring = -1
         self._take_room = None
 
-    def _room(self, wanted: int) -> int:
-        return self._take_room(wanted) if self._take_room is not None else 0
+    def _append_beginning(self, data: bytes) -> int:
+        if self._file < 0:
+            self._file = _open(self._path, os.O_APPEND)
+        written = _write(self._file, data, None)
+        self.kept = self.ring_from = self.kept + written
+        return written
 
     def _append_end(self, offset: int, data: bytes) -> None:
         if self._ring < 0:
-            self._ring = os.open(self._ring_path, os.O_WRONLY | _FLAGS, 0o600)
-        start = offset % TAIL
-        first = data[: TAIL - start]
-        written = self._write(self._ring, first, start)
-        written += self._write(self._ring, data[len(first) :], 0)
+            self._ring = _open(self._ring_path, 0)
+        place = offset % TAIL
+        first = data[: TAIL - place]
+        written = _write(self._ring, first, place)
+        written += _write(self._ring, data[len(first) :], 0)
         if written < len(data):
             self.ring_from = offset + len(data)
 
-    @staticmethod
-    def _write(descriptor: int, data: bytes, place: int | None) -> int:
-        written = 0
-        with contextlib.suppress(OSError):
-            while written < len(data):
-                rest = data[written:]
-                if place is None:
-                    written += os.write(descriptor, rest)
-                else:
-                    written += os.pwrite(descriptor, rest, place + written)
-        return written
+
+def _open(path: Path, flags: int) -> int:
+    with contextlib.suppress(OSError):
+        return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | flags, 0o600)
+    return -1
+
+
+def _write(descriptor: int, data: bytes, place: int | None) -> int:
+    """Write *data* at *place*, or at the end, as far as that is possible."""
+    written = 0
+    with contextlib.suppress(OSError):
+        while written < len(data):
+            rest = data[written:]
+            if place is None:
+                written += os.write(descriptor, rest)
+            else:
+                written += os.pwrite(descriptor, rest, place + written)
+    return written
 
 
 def _read(path: Path, offset: int, count: int) -> bytes:

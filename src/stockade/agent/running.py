@@ -109,6 +109,11 @@ class Running:
             self._grace = None
             self._give_up()
 
+    def abort(self) -> None:
+        """It was not started: whoever follows it already has nothing to wait for."""
+        self.status = KILLED
+        self._tell()
+
     def close(self) -> None:
         """Let go of everything, whatever it does."""
         if self._child is not None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 from stockade.errors import InvalidRequest
 from stockade.runtime.bundle import BoxUser
 from stockade.runtime.tree import Tree
@@ -38,10 +40,16 @@ def find_user(tree: Tree, wanted: str) -> BoxUser:
 def find_account(tree: Tree, name: str, uid: int, home: str) -> BoxUser:
     """Look up the groups of *name* in the image; without an entry, one of its number.
 
-    What is written there cannot make it another user than *uid*.
+    What is written there cannot make it another user than *uid*, or keep it out.
     """
     if not 0 <= uid <= _MAX_ID:
         raise InvalidRequest(f"not the number of a user: {uid}")
+    with contextlib.suppress(InvalidRequest):
+        return _account(tree, name, uid, home)
+    return BoxUser(name, uid, uid, (), home)
+
+
+def _account(tree: Tree, name: str, uid: int, home: str) -> BoxUser:
     for fields in _entries(tree, "/etc/passwd", 7):
         gid = _number(fields[3])
         if fields[0] == name and _number(fields[2]) == uid and gid is not None:
