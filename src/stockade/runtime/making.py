@@ -66,6 +66,8 @@ class Job:
         *name* is what it is called, if not as the archive says; *pick* says which of
         several images is meant.
         """
+        if name is not None:
+            check_name(name)
         if not archive.exists():
             raise NotFound(
                 f"there is no image file {archive}: give an OCI layout, a docker archive, "
@@ -84,6 +86,7 @@ class Job:
             ) from None
         tags = Tags(self._directory)
         for tag in (name,) if name else names or (_name_of(archive),):
+            # What an archive calls itself is not always a name; the digest is.
             with contextlib.suppress(InvalidRequest):
                 tags.set(check_name(tag), digest)
         if pick is None and fingerprint == manifest.fingerprint(archive):
