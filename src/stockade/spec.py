@@ -31,7 +31,8 @@ class Mount:
 class DevboxSpec:
     """One devbox: what runs in it, from which image, within which limits.
 
-    *memory* is in bytes, *cpus* in cores; None is no limit of ours.
+    *memory* is in bytes, *cpus* in cores; None is no limit of ours. Without *argv* it
+    runs until it is ended, and what runs in it is started from outside.
     """
 
     id: DevboxId

@@ -11,8 +11,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Self, TypeVar
 
 from stockade.agent.guard import NetworkGuard
@@ -20,7 +21,7 @@ from stockade.agent.launch import Launched
 from stockade.agent.supervisor import Attachment, InForce
 from stockade.agent.workers import GatewayWorkers
 from stockade.config import Settings
-from stockade.errors import EnforcementError, Unavailable
+from stockade.errors import EnforcementError, StockadeError, Unavailable
 from stockade.gateway.flowlog import FlowRecord
 from stockade.host.slots import MAX_INDEX, Slot
 from stockade.runtime.box import Box, BoxExit
@@ -81,6 +82,8 @@ class HostAgent:
         self._returned: list[int] = []
         self._guard = NetworkGuard(launched.network, self._end)
         self._guarding: asyncio.Task[None] | None = None
+        #: The devboxes that were ended because their enforcement was not proven.
+        self.lost: set[str] = set()
         self._stopping = False
 
     async def __aenter__(self) -> Self:
@@ -122,10 +125,12 @@ class HostAgent:
         stdio: Stdio | None,
         *,
         console_size: tuple[int, int] | None = None,
+        disk: Path | None = None,
     ) -> Devbox:
         """Make a devbox that waits: no network, and nothing of the image has run.
 
         *stdio* is what its command reads and writes; None for a spec with a terminal.
+        *disk* is a directory to keep its files in, that stays; else they go with it.
         """
         slot = Slot(self._returned.pop() if self._returned else self._next_slot())
         box = Box(
@@ -138,6 +143,8 @@ class HostAgent:
                 trust_host_cas=self._settings.trust_host_cas,
                 extra_ca_files=self._settings.extra_ca_files,
                 console_size=console_size,
+                disk=disk,
+                keep_disk=disk is not None,
             )
         )
 
@@ -178,6 +185,12 @@ class HostAgent:
         """Put another policy, or generation, in force; returns once it is."""
         return await self._gateway.update(devbox.spec.id, push)
 
+    async def update_policies(
+        self, devboxes: Sequence[str], push: PolicyPush
+    ) -> dict[str, InForce | StockadeError]:
+        """Put one policy in force for many devboxes; what came of it for each."""
+        return await self._gateway.update_all(devboxes, push)
+
     async def remove(self, devbox: Devbox) -> None:
         """End a devbox and take away all that belongs to it."""
         if self._devboxes.pop(devbox.spec.id, None) is None:
@@ -186,6 +199,7 @@ class HostAgent:
             # Its interface goes with its namespace, so there is nothing left to police.
             await _in_thread(devbox.box.remove)
         finally:
+            self.lost.discard(devbox.spec.id)
             # Whatever is left of its files, its slot is free for another.
             await self._gateway.detach(devbox.spec.id)
             if not self._stopping:
@@ -213,6 +227,7 @@ class HostAgent:
         """End the devboxes on *slots*, or all: their enforcement is not proven."""
         for devbox in tuple(self._devboxes.values()):
             if slots is None or devbox.slot in slots:
+                self.lost.add(devbox.spec.id)
                 devbox.signal(signal.SIGKILL)
 
 

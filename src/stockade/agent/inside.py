@@ -70,10 +70,14 @@ class Inside:
     async def close(self) -> None:
         """Start nothing any more; returns when nothing is being started."""
         self._is_closed = True
-        while self._starting:
-            await asyncio.wait(self._starting)
+        await self.settled()
         for child in tuple(self._children):
             child.finish()
+
+    async def settled(self) -> None:
+        """Return when nothing is being started."""
+        while self._starting:
+            await asyncio.wait(self._starting)
 
     async def start(self, command: Command, stdio: Stdio) -> Child:
         """Start a process with *stdio*, which is closed here whatever happens.

@@ -70,6 +70,8 @@ def chosen_settings(
 
 
 def _serve(settings: Settings, key: str | None) -> None:
+    from stockade.agent.serving import serving_host
+    from stockade.runtime import overlay
     from stockade.server.compose import Composition
     from stockade.server.life import serve_until_stopped
     from stockade.server.listening import Address, bind, parse_listen
@@ -77,6 +79,9 @@ def _serve(settings: Settings, key: str | None) -> None:
     from stockade.server.logs import configure_logs
     from stockade.server.names import certificate_for, url_of
 
+    # So that what devboxes mount goes with this process, however it ends. Before there
+    # are other threads, which would stay where they are.
+    overlay.enter_private_mounts()
     configure_logs()
     wanted = parse_listen(settings.listen)
     with locked(settings.data_dir), bind(wanted) as listener:
@@ -85,7 +90,7 @@ def _serve(settings: Settings, key: str | None) -> None:
         if certificate is None and not address.is_loopback:
             _log.warning("keys cross the network unencrypted: use --tls")
         authority = certificate.authority if certificate else None
-        composition = Composition(settings, key)
+        composition = Composition(settings, serving_host(settings), key)
 
         def announce() -> None:
             found = Access(
@@ -93,12 +98,12 @@ def _serve(settings: Settings, key: str | None) -> None:
                 composition.new_key or key or "",
                 str(authority) if authority else None,
             )
-            _tell(settings, found, composition.new_key)
+            tell(settings, found, composition.new_key)
 
         asyncio.run(serve_until_stopped(composition, listener, certificate, announce))
 
 
-def _tell(settings: Settings, found: Access, new_key: str | None) -> None:
+def tell(settings: Settings, found: Access, new_key: str | None) -> None:
     """Say where the server is, here and to who asks `stockade env`."""
     if not found.api_key:
         # Neither made nor given at this start: the one that was left at an earlier one.

@@ -195,6 +195,15 @@ class Box:
             with contextlib.suppress(ProcessLookupError):
                 signal.pidfd_send_signal(self.pidfd, number)
 
+    def freeze(self, *, frozen: bool = True) -> None:
+        """Stop everything in the devbox, or let it go on.
+
+        Raises `Unavailable` on a machine without control groups for that.
+        """
+        if not self._cgroup:
+            raise Unavailable("without control groups a devbox cannot be stopped")
+        cgroups.detect().freeze(self._cgroup, frozen=frozen)
+
     def resize(self, columns: int, rows: int) -> None:
         """Tell the terminal its size."""
         if self.terminal >= 0:

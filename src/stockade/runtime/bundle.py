@@ -154,7 +154,8 @@ def _process(spec: DevboxSpec, plan: BoxPlan) -> dict[str, Any]:
             "gid": plan.user.gid,
             "additionalGids": list(plan.user.groups),
         },
-        "args": [INIT, "--", *spec.argv],
+        # Alone it waits for no command, and only adopts and reaps.
+        "args": [INIT, "--", *spec.argv] if spec.argv else [INIT, "-P"],
         "cwd": plan.workdir,
         "env": [f"{name}={value}" for name, value in environment(spec, plan).items()],
         "capabilities": {

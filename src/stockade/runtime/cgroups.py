@@ -17,9 +17,14 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
+from stockade.errors import Unavailable
+
 _ROOT = Path("/sys/fs/cgroup")
 _WANTED = ("cpu", "memory", "pids")
 _PATIENCE = 2.0
+_FREEZE_PATIENCE = 10.0
+#: What is written where: to let processes go on, and to stop them.
+_FREEZER = {"cgroup.freeze": ("0", "1"), "freezer.state": ("THAWED", "FROZEN")}
 
 
 class CgroupMode(Enum):
@@ -93,6 +98,9 @@ class Cgroups:
         for directory in self.directories(path):
             with suppress(OSError):
                 (directory / "cgroup.kill").write_text("1")
+            # Version 1 ends nobody who is stopped.
+            with suppress(OSError):
+                (directory / "freezer.state").write_text("THAWED")
         # Version 1 has no such file; what forked meanwhile is there the next time.
         deadline = time.monotonic() + _PATIENCE
         while (pids := self.processes(path)) and time.monotonic() < deadline:
@@ -100,6 +108,19 @@ class Cgroups:
                 with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
             time.sleep(0.001)
+
+    def freeze(self, path: str, *, frozen: bool = True) -> None:
+        """Stop all processes of the group *path*, or let them go on.
+
+        Returns when they do. Raises `Unavailable` where the kernel cannot.
+        """
+        for directory in self.directories(path):
+            for name, words in _FREEZER.items():
+                if (directory / name).is_file():
+                    (directory / name).write_text(words[frozen])
+                    _await_frozen(directory, frozen=frozen)
+                    return
+        raise Unavailable("this machine has no control group that can stop processes")
 
     def oom_kills(self, path: str) -> int:
         """Return how many processes of the group died for want of memory."""
@@ -140,6 +161,22 @@ def detect(root: Path = _ROOT) -> Cgroups:
     if "memory" in found and swap:
         found.add("swap")
     return Cgroups(mode, frozenset(found), root)
+
+
+def _await_frozen(directory: Path, *, frozen: bool) -> None:
+    """Wait until the group says that it is as it was told to be."""
+    deadline = time.monotonic() + _FREEZE_PATIENCE
+    while True:
+        state = directory / "freezer.state"
+        if state.is_file():
+            done = state.read_text().strip() == ("FROZEN" if frozen else "THAWED")
+        else:
+            done = f"frozen {frozen:d}" in (directory / "cgroup.events").read_text()
+        if done:
+            return
+        if time.monotonic() > deadline:
+            raise Unavailable("the processes of the devbox do not stop")
+        time.sleep(0.001)
 
 
 def _is_writable(hierarchy: Path) -> bool:

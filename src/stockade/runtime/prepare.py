@@ -52,8 +52,8 @@ class BoxRequest:
     """One devbox to prepare: its spec, its image, and what this machine adds.
 
     *directory* belongs to the box. *disk* holds the files that the devbox writes: by
-    default among the image's disks, else in *directory*. *runtime* is a program's name
-    or path.
+    default among the image's disks, else in *directory*. With *keep_disk* it is not
+    deleted with the box. *runtime* is a program's name or path.
     """
 
     spec: DevboxSpec
@@ -61,6 +61,7 @@ class BoxRequest:
     directory: Path
     nameservers: Sequence[IPv4Address | IPv6Address] = ()
     disk: Path | None = None
+    keep_disk: bool = False
     runtime: str = "crun"
     trust_host_cas: bool = True
     extra_ca_files: tuple[Path, ...] = ()
@@ -84,7 +85,7 @@ def prepare(request: BoxRequest) -> PreparedBox:
     """Make everything up to a bundle that the runtime can create from."""
     spec, directory = request.spec, request.directory
     _check(spec)
-    runtime, init = find_program(request.runtime), find_init()
+    runtime, init = find_program(request.runtime), find_init(alone=not spec.argv)
     machine = cgroups.detect()
     machine.prime()
     directory.chmod(0o711)
@@ -134,6 +135,7 @@ def _reserve(request: BoxRequest, runtime: str, machine: Cgroups) -> BoxRecord:
         reservation=str(ids.reservation),
         id_base=ids.base,
         cgroup=f"/stockade-{name}" if limited else "",
+        keep_disk=request.keep_disk,
     )
     record.save(directory)
     if request.disk is not None and request.image.lease is not None:
@@ -167,32 +169,35 @@ def _furnish(
     # Made here, so that the runtime's umask does not close the way to them.
     binds.make_targets(tree, [(bundle.INIT, False), *binds.targets(spec.mounts)])
     workdir = _make_workdir(tree, request, user, base)
-    program.check(
-        tree,
-        spec.argv[0],
-        path={"PATH": bundle.DEFAULT_PATH, **env, **spec.env}["PATH"],
-        workdir=workdir,
-        mounts=[mount.target for mount in spec.mounts],
-    )
+    if spec.argv:
+        program.check(
+            tree,
+            spec.argv[0],
+            path={"PATH": bundle.DEFAULT_PATH, **env, **spec.env}["PATH"],
+            workdir=workdir,
+            mounts=[mount.target for mount in spec.mounts],
+        )
     return user, workdir
 
 
-def find_init() -> str:
-    """Return the path of a small init program that can run in any image."""
-    for name in _INITS:
+def find_init(*, alone: bool = False) -> str:
+    """Return the path of a small init program that can run in any image.
+
+    One that is *alone* runs without a command to wait for.
+    """
+    for name in _INITS[:1] if alone else _INITS:
         found = shutil.which(name)
         if found is not None:
             return str(Path(found).resolve())
+    other = "" if alone else " (or tini)"
     raise Unavailable(
-        "no init program for devboxes: install the package catatonit (or tini)"
+        f"no init program for devboxes: install the package catatonit{other}"
     )
 
 
 def _check(spec: DevboxSpec) -> None:
     if not _ID.fullmatch(spec.id):
         raise InvalidRequest(f"not a devbox id: {spec.id!r}")
-    if not spec.argv:
-        raise InvalidRequest("a devbox needs a command to run")
     if not _HOSTNAME.fullmatch(spec.hostname):
         raise InvalidRequest(f"not a host name for a devbox: {spec.hostname!r}")
     for name in spec.env:

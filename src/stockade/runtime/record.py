@@ -21,7 +21,7 @@ class BoxRecord:
 
     *container* is its name with the runtime *program*, *disk* where its own files are,
     *reservation* the file that reserves its user ids from *id_base* on, *cgroup* its
-    control group ("" without).
+    control group ("" without). With *keep_disk* its disk is somebody else's to delete.
     """
 
     container: str
@@ -30,6 +30,7 @@ class BoxRecord:
     reservation: str
     id_base: int
     cgroup: str
+    keep_disk: bool = False
 
     def save(self, directory: Path) -> None:
         facts = {"schema": _SCHEMA, **asdict(self)}

@@ -122,7 +122,7 @@ def _remove_outside(directory: Path, record: BoxRecord) -> None:
     if record.cgroup:
         cgroups.detect().remove(record.cgroup)
     disk = Path(record.disk)
-    if not disk.is_relative_to(directory):
+    if not disk.is_relative_to(directory) and not record.keep_disk:
         overlay.unmount_all(directory)
         overlay.delete(disk)
     idrange.release(Path(record.reservation), directory)

@@ -105,6 +105,10 @@ def unmount(target: str | Path, flags: int = MNT_DETACH) -> None:
     _checked(_libc.umount2(_encoded(target), flags), "umount", target)
 
 
+def syncfs(descriptor: int) -> None:
+    _checked(_libc.syncfs(descriptor), "syncfs")
+
+
 def unshare(flags: int) -> None:
     _checked(_libc.unshare(flags), "unshare")
 
