@@ -15,7 +15,7 @@ from tests.e2e.runtime_boxes import Boxes
 
 pytestmark = pytest.mark.root
 
-_SAME = "Cap|NoNewPrivs|Seccomp|Uid|Gid|Groups"
+_SAME = "Cap|NoNewPrivs|Seccomp:|Uid|Gid|Groups"
 
 
 @pytest.fixture(scope="module", params=["crun", "runc"])
@@ -53,6 +53,12 @@ def facts(pid: int) -> dict[str, str]:
     }
 
 
+def filters(pid: int) -> int:
+    """How many filters of system calls a process is under."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(status.split("Seccomp_filters:")[1].split()[0])
+
+
 async def pid_of(box: Served, account: BoxAccount) -> int:
     """Start a command and say which process of the machine it is."""
     name = await box.sh("cut -d' ' -f1 /proc/self/stat; sleep 1000", user=account)
@@ -65,9 +71,12 @@ def test_a_command_is_confined_as_the_first_one(
     either: World, account: BoxAccount
 ) -> None:
     async def body(box: Served) -> None:
-        further = facts(await pid_of(box, account))
+        pid = await pid_of(box, account)
+        further = facts(pid)
         first = facts(box.running.pid)  # Now that it is the init.
         assert further == first
+        # What a thread of ours is under goes on to what it starts, and more is no less.
+        assert filters(pid) >= filters(box.running.pid) >= 1
         assert first["status"].count("\n") >= 7
 
     either.go(body, user=account.name)

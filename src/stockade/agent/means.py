@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Self, TypeVar
 
 from stockade.errors import Unavailable
+from stockade.runtime.oci import guard_thread
 
 _T = TypeVar("_T")
 
@@ -56,7 +57,7 @@ class Means:
         self.pace = Pace()
         self._running = 0
         # Their own: what starts a command does not wait for what copies a disk.
-        self._threads = ThreadPoolExecutor(_THREADS, "executions")
+        self._threads = ThreadPoolExecutor(_THREADS, "executions", guard_thread)
 
     def __enter__(self) -> Self:
         return self

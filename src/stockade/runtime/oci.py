@@ -7,11 +7,11 @@ import os
 import select
 import shutil
 import signal
+import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,8 @@ from stockade.runtime.driver import ContainerState, Stdio
 
 # Generous: a loaded machine is slow, and a runtime that hangs must not hang us.
 _TIME_LIMIT = 60.0
+
+_thread = threading.local()
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,18 +160,23 @@ def find_program(wanted: str) -> str:
     return found
 
 
-def _wait(argv: Sequence[str], ends: tuple[int, int, int], start: Start | None) -> int:
-    """Run *argv* to its end with *ends* as 0, 1 and 2.
+def guard_thread() -> None:
+    """Let runtimes that this thread starts give no standard stream to a devbox.
 
     crun gives the descriptors it is started with to root of the devbox, whatever they
-    are: the machine's /dev/null, or a log file that output goes to. So it is started by a
-    thread in which that does not work. (runc does no such thing.)
+    are: the machine's /dev/null, or a log file that output goes to. (runc does no such
+    thing.) This cannot be undone.
     """
-    if Path(argv[0]).name != "crun":
+    if not getattr(_thread, "is_guarded", False):
+        syscalls.filter_calls(ownership.keep_stdio(os.uname().machine))
+        _thread.is_guarded = True
+
+
+def _wait(argv: Sequence[str], ends: tuple[int, int, int], start: Start | None) -> int:
+    """Run *argv* to its end with *ends* as 0, 1 and 2, from a guarded thread if need be."""
+    if Path(argv[0]).name != "crun" or getattr(_thread, "is_guarded", False):
         return _wait_here(argv, ends, start)
-    program = ownership.keep_stdio(os.uname().machine)
-    guard = partial(syscalls.filter_calls, program)
-    with ThreadPoolExecutor(1, "runtime", guard) as thread:
+    with ThreadPoolExecutor(1, "runtime", guard_thread) as thread:
         return thread.submit(_wait_here, argv, ends, start).result()
 
 

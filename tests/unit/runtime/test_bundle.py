@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from stockade.runtime import bundle
-from stockade.runtime.bundle import BindMount, BoxPlan, BoxUser
+from stockade.runtime.bundle import BindMount, BoxCommand, BoxPlan, BoxUser
 from stockade.spec import DevboxId, DevboxSpec
 
 GOLDEN = Path(__file__).resolve().parents[2] / "golden"
@@ -140,3 +140,46 @@ def test_bind_mounts_carry_no_privileges() -> None:
     for mount in binds:
         assert {"nosuid", "nodev"} <= set(mount["options"])
     assert [m["options"][-1] for m in binds] == ["ro", "rw", "ro"]
+
+
+COMMAND = BoxCommand(("ls", "-l"), USER, "/srv", {"B": "command", "C": "command"})
+
+
+@pytest.mark.parametrize("allow_sudo", [False, True])
+@pytest.mark.parametrize("user", [ROOT, USER])
+def test_a_further_command_is_confined_as_the_first(
+    user: BoxUser, allow_sudo: bool
+) -> None:
+    spec = replace(PLAIN, allow_sudo=allow_sudo)
+    plan = replace(FULL_PLAN, user=user, console_size=None)
+    first = render(spec, plan)["process"]
+    command = replace(COMMAND, user=user)
+    further = bundle.render_command(spec, plan, command)
+    own = {"args": ["ls", "-l"], "cwd": "/srv", "env": further["env"]}
+    assert further == {**first, **own}
+
+
+def test_a_further_command_may_what_its_own_user_may() -> None:
+    further = bundle.render_command(PLAIN, replace(PLAN, user=ROOT), COMMAND)
+    assert further["user"] == {"uid": 1000, "gid": 1000, "additionalGids": [27, 100]}
+    assert further["capabilities"]["effective"] == []
+    assert further["terminal"] is False
+
+
+def test_the_environment_of_a_further_command() -> None:
+    spec = replace(PLAIN, env={"A": "devbox", "B": "devbox"})
+    plan = replace(PLAN, env={"A": "image", "D": "image"})
+
+    def env(command: BoxCommand) -> set[str]:
+        return set(bundle.render_command(spec, plan, command)["env"])
+
+    default = {
+        f"PATH={bundle.DEFAULT_PATH}",
+        "HOME=/home/user",
+        "USER=user",
+        "LANG=C.UTF-8",
+        "B=command",
+        "C=command",
+    }
+    assert env(COMMAND) == default | {"A=devbox", "D=image"}
+    assert env(replace(COMMAND, apart=True)) == default

@@ -10,7 +10,7 @@ import pytest
 from stockade.errors import InvalidRequest
 from stockade.runtime.bundle import BoxUser
 from stockade.runtime.tree import Tree
-from stockade.runtime.users import find_user
+from stockade.runtime.users import find_account, find_user
 
 PASSWD = """\
 root:x:0:0:root:/root:/bin/bash
@@ -65,3 +65,35 @@ def test_an_image_without_users_has_numbers(tmp_path: Path) -> None:
         assert find_user(tree, "0") == BoxUser("0", 0, 0, (), "/")
         with pytest.raises(InvalidRequest, match="its users are: none"):
             find_user(tree, "someone")
+
+
+@pytest.mark.parametrize(
+    ("name", "uid", "gid", "groups"),
+    [
+        ("user", 1000, 1001, (27, 50)),
+        ("root", 0, 0, ()),
+        # No entry, or one of another number: it stays who it is.
+        ("new", 1234, 1234, ()),
+        ("user", 0, 0, ()),
+        ("root", 1000, 1000, ()),
+        ("far", 7000, 7000, ()),
+    ],
+)
+def test_an_account_keeps_its_number(
+    tree: Tree, name: str, uid: int, gid: int, groups: tuple[int, ...]
+) -> None:
+    found = find_account(tree, name, uid, "/home/x")
+    assert found == BoxUser(name, uid, gid, groups, "/home/x")
+
+
+def test_files_that_are_none_leave_an_account_its_number(tmp_path: Path) -> None:
+    (tmp_path / "etc/passwd").mkdir(parents=True)
+    with Tree(tmp_path) as tree:
+        found = find_account(tree, "user", 1000, "/home/user")
+    assert found == BoxUser("user", 1000, 1000, (), "/home/user")
+
+
+@pytest.mark.parametrize("uid", [-1, 65536, 1 << 32])
+def test_numbers_that_a_devbox_does_not_have(tree: Tree, uid: int) -> None:
+    with pytest.raises(InvalidRequest, match="not the number of a user"):
+        find_account(tree, "user", uid, "/")
