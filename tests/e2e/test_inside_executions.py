@@ -370,8 +370,10 @@ def test_who_waits_for_what_cannot_start_is_told(world: World) -> None:
         wait = asyncio.create_task(box.finish(ExecutionId("late")))
         follow = asyncio.create_task(box.output(ExecutionId("late")))
         await asyncio.sleep(0.01)
-        await box.inside.close()
+        close = asyncio.create_task(box.inside.close())
+        await asyncio.sleep(0.01)
         box.inside._turns.release()
+        await close
         with pytest.raises(Conflict):
             await start
         assert (await wait).exit_status == KILLED

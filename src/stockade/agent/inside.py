@@ -64,6 +64,7 @@ class Inside:
         self._box = box
         self._is_closed = False
         self._turns = asyncio.Semaphore(_AT_ONCE)
+        self._waiting = 0
         self._starting: set[asyncio.Future[BoxProcess]] = set()
         self._children: set[Child] = set()
 
@@ -75,20 +76,26 @@ class Inside:
             child.finish()
 
     async def settled(self) -> None:
-        """Return when nothing is being started."""
-        while self._starting:
-            await asyncio.wait(self._starting)
+        """Return when nothing is being started, or waits for its turn."""
+        while self._starting or self._waiting:
+            if self._starting:
+                await asyncio.wait(self._starting)
+            else:
+                await asyncio.sleep(0)
 
     async def start(self, command: Command, stdio: Stdio) -> Child:
         """Start a process with *stdio*, which is closed here whatever happens.
 
         Raises `NotStarted`, `Conflict` if the devbox does not run, `Unavailable`.
         """
+        self._waiting += 1
         try:
             await self._turns.acquire()
         except BaseException:
             _close(stdio)
             raise
+        finally:
+            self._waiting -= 1
         try:
             return await self._start(command, stdio)
         finally:
