@@ -87,6 +87,21 @@ def test_an_image_in_use_stays(store: ImageStore, tmp_path: Path) -> None:
         collector.remove("root")
 
 
+@pytest.mark.parametrize("file", ["devboxes/dbx_1/image", "snapshots/snp_1.image"])
+def test_what_a_server_keeps_keeps_its_image(
+    store: ImageStore, tmp_path: Path, file: str
+) -> None:
+    digest = ensure(store, archive(tmp_path / "root.tar", *ROOT)).digest
+    mark = tmp_path / "data" / file
+    mark.parent.mkdir(parents=True)
+    mark.write_text(digest)
+    assert Collector(store).prune(every=True).images == ()
+    with pytest.raises(Conflict, match=r"dbx_1|snp_1"):
+        Collector(store).remove("root")
+    mark.unlink()
+    assert Collector(store).prune(every=True).images == (digest,)
+
+
 def test_disks_that_are_gone_are_forgotten(store: ImageStore, tmp_path: Path) -> None:
     image = ensure(store, archive(tmp_path / "root.tar", *ROOT))
     assert image.lease is not None

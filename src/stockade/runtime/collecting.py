@@ -21,6 +21,9 @@ from stockade.runtime.publishing import abandoned, retire
 from stockade.runtime.recipe import Recipe, suite
 from stockade.runtime.tags import Tags
 
+# Files of the data directory that name the image a served disk, or a snapshot, lies on.
+_NAMING = ("devboxes/*/image", "snapshots/*.image")
+
 
 @dataclass(frozen=True, slots=True)
 class Stored:
@@ -75,7 +78,7 @@ class Collector:
             image.lease.close()
         freed = self._take_image(place)
         if freed is None:
-            used = ", ".join(_used_by(place)) or "another stockade"
+            used = ", ".join(self._used_by(place)) or "another stockade"
             raise Conflict(f"the image {reference} is used by {used}")
         layers = self._take_layers()
         return Freed((digest,), layers.layers, freed + layers.size)
@@ -125,14 +128,14 @@ class Collector:
                 # Images of earlier versions do not say.
                 size=size(place / "rootfs") if bytes_ is None else bytes_,
                 layers=len(facts.get("layers", ("",))),
-                used_by=tuple(_used_by(place)),
+                used_by=tuple(self._used_by(place)),
             )
         return None
 
     def _take_image(self, place: Path) -> int | None:
         """Take an image away unless it is used; return how many bytes that freed."""
         with leases.claim(place / manifest.FILE) as claimed:
-            if not claimed or leases.users(place):
+            if not claimed or any(self._kept_by(place)):
                 return None
             old = retire(place)
         for name, digest in self._tags.all().items():
@@ -163,18 +166,26 @@ class Collector:
                 needed.update(manifest.read(place).get("layers", ()))
         return needed
 
+    def _used_by(self, place: Path) -> Iterator[str]:
+        with leases.claim(place / manifest.FILE) as claimed:
+            if not claimed:
+                yield "what runs now"
+        yield from self._kept_by(place)
+
+    def _kept_by(self, place: Path) -> Iterator[str]:
+        """Yield what is on the disk and needs the image in *place*."""
+        yield from leases.users(place)
+        for pattern in _NAMING:
+            for file in self._directory.parent.glob(pattern):
+                with suppress(FileNotFoundError):
+                    if file.read_text() == place.name:
+                        yield str(file.with_suffix(""))
+
     def _forget_archives(self) -> None:
         for memo in self._directory.glob(".file-*"):
             with suppress(FileNotFoundError):
                 if not (self._directory / memo.read_text()).is_dir():
                     memo.unlink()
-
-
-def _used_by(place: Path) -> Iterator[str]:
-    with leases.claim(place / manifest.FILE) as claimed:
-        if not claimed:
-            yield "what runs now"
-    yield from leases.users(place)
 
 
 def _deleted(old: Path) -> int:

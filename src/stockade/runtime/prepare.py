@@ -138,7 +138,7 @@ def _reserve(request: BoxRequest, runtime: str, machine: Cgroups) -> BoxRecord:
         keep_disk=request.keep_disk,
     )
     record.save(directory)
-    if request.disk is not None and request.image.lease is not None:
+    if request.keep_disk and request.image.lease is not None:
         # It outlives this process, and is worth nothing without what is below it.
         request.image.lease.keep(disk)
     # Closed: root of the devbox makes set-user-id files, which on disk are root's.
