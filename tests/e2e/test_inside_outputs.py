@@ -144,7 +144,7 @@ def test_floods_leave_the_event_loop_to_others(world: World) -> None:
             await asyncio.sleep(0.005)
             delays.append(time.perf_counter() - started - 0.005)
         delays.sort()
-        assert delays[50] < 0.02
+        assert delays[50] < 0.1
         for name in names:
             await box.executions.signal(name, signal.SIGKILL, group=True)
             await box.finish(name)
