@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ _T = TypeVar("_T")
 # A start takes ten milliseconds, but many times that in a devbox that uses up its share of
 # processor time: others are not to wait for it.
 _THREADS = 32
+# What one holds open: pipes, files, itself; and the rest of the server needs some, too.
+_FILES = 12
 # Two thousand readings a second at most, of all outputs together: what devboxes print
 # then takes a tenth of the event loop, however many of them print at once.
 _GAP_SECONDS = 0.0005
@@ -55,6 +58,8 @@ class Means:
     def __init__(self, bounds: Bounds | None = None) -> None:
         self.bounds = bounds or Bounds()
         self.pace = Pace()
+        files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        self._most = min(self.bounds.running, files // _FILES)
         self._running = 0
         # Their own: what starts a command does not wait for what copies a disk.
         self._threads = ThreadPoolExecutor(_THREADS, "executions", guard_thread)
@@ -75,7 +80,7 @@ class Means:
 
     def take_place(self) -> None:
         """Count one more execution. Raises `Unavailable` when there are too many."""
-        if self._running >= self.bounds.running:
+        if self._running >= self._most:
             raise Unavailable(
                 f"{self._running} commands run on this machine, as many as may"
             )

@@ -7,6 +7,7 @@ import contextlib
 import fcntl
 import functools
 import os
+import resource
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -182,3 +183,12 @@ def test_places_are_counted() -> None:
             means.take_place()
         means.leave_place()
         means.take_place()
+
+
+def test_no_more_run_than_there_are_files_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (36, 36))
+    with Means() as means:
+        for _ in range(3):
+            means.take_place()
+        with pytest.raises(Unavailable, match="3 commands run"):
+            means.take_place()
