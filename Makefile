@@ -43,7 +43,7 @@ attack: setup-test ## what a hostile devbox may try, each with its control
 	$(PYTEST) -q -n $(WORKERS) --dist loadfile tests/attacks
 
 mutation: setup-test ## prove that each attack test can fail; writes docs/mutation.md
-	@$(BIN)/python -m tests.attacks.mutation
+	@$(BIN)/python -m tests.attacks.mutation --write-docs
 
 conformance: setup-test ## Runloop's own tests, against the server; WRITE=1 writes the table
 	@$(BIN)/python -m tests.conformance $(if $(WRITE),--write) || [ $$? -eq 77 ]

@@ -65,9 +65,9 @@ def tcp(host: str, port: int, *pieces: bytes, **options: object) -> Step:
     }
 
 
-def udp(host: str, port: int, data: bytes) -> Step:
+def udp(host: str, port: int, data: bytes, **options: object) -> Step:
     """Send a datagram and wait for what comes."""
-    return {"op": "udp", "host": host, "port": port, "data": data.hex()}
+    return {"op": "udp", "host": host, "port": port, "data": data.hex(), **options}
 
 
 def resolve(name: str, family: int = 0) -> Step:

@@ -75,6 +75,7 @@ def careless_heads(head: Any) -> None:
             upgrade=None,
             keep_alive=True,
             size=len(octets),
+            expect_continue=False,
         )
 
     head.parse_whole_head = careless
@@ -235,12 +236,12 @@ def no_quarantine(devboxes: Any) -> None:
 
 
 def no_limits(services: Any) -> None:
-    """Have no bound that one devbox could meet."""
+    """Have no bound that one devbox could meet, whatever the machine allows."""
     fields = services.Limits.__dataclass_fields__
     generous = {name: type(field.default)(10**9) for name, field in fields.items()}
     usual = services.Limits.__init__
     services.Limits.__init__ = lambda self, **given: usual(
-        self, **{**generous, **given}
+        self, **{**given, **generous}
     )
 
 
@@ -253,6 +254,35 @@ def sockets_stay(sides: Any) -> None:
         kept.append(self.sock)
 
     sides.Side.close = sides.Side.reset = keep
+
+
+def lossy_streams(pump: Any) -> None:
+    """Lose an octet of long streams now and then."""
+    whole = pump.Pump._step_stream
+
+    def lossy(self: Any) -> None:
+        if self.moved > 1 << 19:
+            self._source.sock.recv(1)
+        whole(self)
+
+    pump.Pump._step_stream = lossy
+
+
+def impatient(first_bytes: Any) -> None:
+    """Wait for what a client says first no longer than if only that could name it."""
+    reader = first_bytes.FirstBytesReader
+    usual, read = reader.__init__, reader.read
+
+    async def read_soon(self: Any) -> Any:
+        first = await read(self)
+        if first.expired:
+            raise TimeoutError
+        return first
+
+    reader.__init__ = lambda self, client, limits, patient: usual(
+        self, client, limits, patient=False
+    )
+    reader.read = read_soon
 
 
 def no_records(flowlog: Any) -> None:

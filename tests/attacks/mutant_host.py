@@ -7,7 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import re
-from typing import Any
+import socket
+import threading
+from typing import Any, Final
+
+#: The status of what was killed; and longer than a test waits for it.
+KILLED: Final = 128 + 9
+LATE: Final = 30.0
 
 
 def _rendered(ruleset: Any, pattern: str, replacement: str) -> None:
@@ -58,9 +64,66 @@ def forwarding_sysctls(sysctls: Any) -> None:
     }
 
 
-def no_guard(agent: Any) -> None:
+def all_let_in(ruleset: Any) -> None:
+    """Let in whatever comes over the link, to all that listens."""
+    _rendered(ruleset, r"policy drop", "policy accept")
+    _rendered(ruleset, r"goto refuse|counter name \w+ drop", "accept")
+
+
+def plain_links(sysctls: Any) -> None:
+    """Have interfaces with addresses of their own, and sockets for echo requests."""
+    mode = {"ipv6/conf/default/addr_gen_mode": "0"}
+    sysctls.GATEWAY = {**sysctls.GATEWAY, **mode}
+    pings = {"ipv4/ping_group_range": "0\t2147483647"}
+    sysctls.DEVBOX = {**sysctls.DEVBOX, **mode, **pings}
+
+
+def answering_links(links: Any) -> None:
+    """Have the gateway's end of a link answer who asks for its addresses."""
+    usual = links.batch
+    links.batch = lambda netns, lines, *options: usual(
+        netns, [line for line in lines if not line.endswith(" arp off")], *options
+    )
+
+
+def open_network(network: Any) -> None:
+    """Answer what is sent to all, as services for a local network do; read nothing back."""
+    usual = network.GatewayNetwork.configure
+
+    def configure(self: Any) -> None:
+        usual(self)
+        with self.netns.entered():
+            for port in (1900, 5353):
+                sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+                sock.bind(("", port))
+                threading.Thread(target=_echo, args=(sock,), daemon=True).start()
+
+    network.GatewayNetwork.configure = configure
+    network.GatewayNetwork.verify = lambda self: []
+
+
+def _echo(sock: socket.socket) -> None:
+    while True:
+        data, sender = sock.recvfrom(65_536)
+        sock.sendto(data, sender)
+
+
+def no_guard(guard: Any) -> None:
     """Never read the network back."""
-    agent.HostAgent._prove_network = lambda self: None
+    guard.NetworkGuard._read_and_repair = lambda self: {}
+
+
+def late_ends(agent: Any) -> None:
+    """Notice much later that a devbox was killed."""
+    usual = agent.Devbox.wait
+
+    async def wait(self: Any) -> Any:
+        ended = await usual(self)
+        if ended.status == KILLED:
+            await asyncio.sleep(LATE)
+        return ended
+
+    agent.Devbox.wait = wait
 
 
 def no_filter(seccomp: Any) -> None:

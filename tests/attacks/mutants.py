@@ -102,7 +102,7 @@ MUTANTS: Final[Mapping[str, Mutant]] = {
             "stockade.policyfile": host.careless_files,
             "stockade.names": host.any_pattern,
         },
-        "policies",
+        "policies|names",
     ),
     "guardrails": Mutant(
         "no guardrails: every address is an ordinary public one",
@@ -236,7 +236,7 @@ MUTANTS: Final[Mapping[str, Mutant]] = {
     ),
     "guarding": Mutant(
         "nobody reads the ruleset back",
-        {"stockade.agent.agent": host.no_guard},
+        {"stockade.agent.guard": host.no_guard},
         "ruleset|faults",
     ),
     "privileges": Mutant(
@@ -252,6 +252,22 @@ MUTANTS: Final[Mapping[str, Mutant]] = {
         {"stockade.runtime.bundle": host.shared_processes},
         "isolation",
     ),
+    "plain links": Mutant(
+        "links as others have them: link-local addresses, ping sockets, a ruleset that "
+        "lets in everything, services that answer broadcasts, and nobody who reads back",
+        {
+            _RULES: host.all_let_in,
+            "stockade.host.sysctls": host.plain_links,
+            "stockade.host.links": host.answering_links,
+            "stockade.host.network": host.open_network,
+        },
+        "other|udp",
+    ),
+    "ends": Mutant(
+        "it is noticed late that a devbox was killed",
+        {"stockade.agent.agent": host.late_ends},
+        "life|transfer",
+    ),
     "memory of lookups": Mutant(
         "the next gateway is not told of lookups",
         {"stockade.agent.records": host.forgetful},
@@ -266,6 +282,16 @@ MUTANTS: Final[Mapping[str, Mutant]] = {
         "nobody takes away what a killed run has left",
         {"stockade.runtime.removal": host.no_removal},
         "life|transfer",
+    ),
+    "patience": Mutant(
+        "a client that says nothing is not waited for, whoever is to speak first",
+        {"stockade.gateway.first_bytes": gateway.impatient},
+        "server",
+    ),
+    "streams": Mutant(
+        "of a long stream, an octet is lost now and then",
+        {"stockade.gateway.pump": gateway.lossy_streams},
+        "transfer",
     ),
     "records": Mutant(
         "no flow is on record",
