@@ -50,7 +50,7 @@ async def _take(agent: Agent) -> dict[str, float]:
         "records missed": status["records"]["missed"],
         "processes": len(family),
         "namespaces": len(set(_namespaces(family, agent.pid))),
-        "mounts": len((_PROC / str(agent.pid) / "mountinfo").read_text().splitlines()),
+        "mounts": _mounts(agent.pid),
         "control groups": _named(Path("/sys/fs/cgroup"), agent.pid, 5),
         "files": sum(_named(path, agent.pid, 2) for path in _RUN_DIRS),
         **_network(agent.pid),
@@ -132,6 +132,12 @@ def _network(agent: int) -> dict[str, float]:
         ),
         "interfaces": sum(name.startswith("sb") for name in interfaces),
     }
+
+
+def _mounts(agent: int) -> int:
+    """How many mounts of our devboxes the agent sees; those of the machine come and go."""
+    table = (_PROC / str(agent) / "mountinfo").read_text()
+    return sum(f"dbx_soak{agent}" in line for line in table.splitlines())
 
 
 def _named(directory: Path, agent: int, depth: int) -> int:
