@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from stockade.control.ids import check_id
 from stockade.control.store.policies import AttachmentRow, PolicyRow
-from stockade.errors import InvalidRequest, StockadeError
+from stockade.errors import EnforcementError, InvalidRequest, StockadeError
 from stockade.hosting import PolicyInForce
 from stockade.policy.model import NetworkPolicy
 from stockade.spec import DevboxId, PolicyPush
@@ -102,15 +102,25 @@ async def detach(session: AsyncSession, devbox: DevboxId) -> None:
     )
 
 
-async def current_push(session: AsyncSession, devbox: DevboxId) -> PolicyPush:
-    """The latest generation for a devbox; `UNRESTRICTED` if it is under no policy."""
+async def current_push(
+    session: AsyncSession, devbox: DevboxId, policy_id: str | None
+) -> PolicyPush:
+    """The latest generation for a devbox; `UNRESTRICTED` if it is to be under no policy.
+
+    Raises `EnforcementError` for one that is to be under *policy_id* and is not attached
+    to it, as when it has ended meanwhile: it is not to start without.
+    """
+    if policy_id is None:
+        return UNRESTRICTED
     query = (
         select(PolicyRow)
         .join(AttachmentRow, AttachmentRow.policy_id == PolicyRow.id)
-        .where(AttachmentRow.devbox_id == devbox)
+        .where(AttachmentRow.devbox_id == devbox, PolicyRow.id == policy_id)
     )
     row = (await session.execute(query)).scalar_one_or_none()
-    return UNRESTRICTED if row is None else push_of(row)
+    if row is None:
+        raise EnforcementError(f"{devbox} is not under {policy_id} any more")
+    return push_of(row)
 
 
 async def record(

@@ -148,7 +148,7 @@ class Launcher:
 
     async def _start(self, devbox: Devbox) -> None:
         async with self._store.read() as session:
-            push = await current_push(session, devbox.id)
+            push = await current_push(session, devbox.id, devbox.policy_id)
         names = devbox.secrets
         values = await self._secrets.values(devbox.account, names.values())
         source = Source(devbox.image, devbox.blueprint_id, devbox.snapshot_id)

@@ -275,8 +275,12 @@ def test_a_policy_in_use_stays_and_says_where(play: Play) -> None:
             await world.policies.delete(world.account, made)
         assert caught.value.details == {"in_use_by": [BOX]}
         async with world.store.begin() as session:
-            assert (await current_push(session, BOX)).policy_id == made
+            assert (await current_push(session, BOX, made)).policy_id == made
+            assert (await current_push(session, BOX, None)).policy.allow_all
             await detach(session, BOX)
+            # One that was to be under a policy never starts without.
+            with pytest.raises(EnforcementError, match=made):
+                await current_push(session, BOX, made)
         await world.policies.delete(world.account, made)
         with pytest.raises(NotFound):
             await world.policies.get(world.account, made)
