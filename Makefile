@@ -26,8 +26,9 @@ setup-bench: setup
 setup-fuzz: setup
 	@scripts/setup fuzz
 
-demo: setup ## show allowed and denied requests in a small internet of its own
+demo: setup ## show the command and the server at work in a small internet of their own
 	@$(BIN)/python -m tests.lab.demo
+	@$(BIN)/python -m tests.lab.demo_serve
 
 test: setup-test ## every test: unit and property, then the lab
 	$(PYTEST) -q -n $(WORKERS) --dist loadfile tests/unit tests/property
