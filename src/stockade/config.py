@@ -63,6 +63,8 @@ class Settings:
     policy_names: str = "unique"
     #: How many network policies an account may have.
     policy_limit: int = 100
+    #: How many devboxes the server makes ahead, so that a start need not wait.
+    warm_pool: int = 2
 
 
 def load_settings(environ: Mapping[str, str]) -> Settings:
@@ -120,8 +122,8 @@ def _number(raw: object, where: str) -> int:
     text = str(raw)
     if isinstance(raw, bool) or not (text.isascii() and text.isdigit()):
         raise InvalidRequest(f"{where}: {raw!r} is not a number")
-    if len(text) > len(str(_MAX_NUMBER)) or not 1 <= int(text) <= _MAX_NUMBER:
-        raise InvalidRequest(f"{where}: {raw!r} is not from 1 to {_MAX_NUMBER}")
+    if len(text) > len(str(_MAX_NUMBER)) or int(text) > _MAX_NUMBER:
+        raise InvalidRequest(f"{where}: {raw!r} is not from 0 to {_MAX_NUMBER}")
     return int(text)
 
 

@@ -88,7 +88,7 @@ def test_numbers_are_read_from_files_and_variables(tmp_path: Path) -> None:
     assert load_settings(written(tmp_path, "policy_limit = 8\n")).policy_limit == 8
 
 
-@pytest.mark.parametrize("text", ["", "0", "-1", "1.5", "x", "²", "9" * 5_000])
+@pytest.mark.parametrize("text", ["", "-1", "1.5", "x", "²", "9" * 5_000])
 def test_what_is_no_number_is_refused(text: str) -> None:
     with pytest.raises(InvalidRequest, match="STOCKADE_POLICY_LIMIT"):
         load_settings({"STOCKADE_POLICY_LIMIT": text})

@@ -12,7 +12,7 @@ import asyncio
 import logging
 import signal
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self, TypeVar
 
@@ -28,7 +28,7 @@ from stockade.runtime.box import Box, BoxExit
 from stockade.runtime.driver import Stdio
 from stockade.runtime.images import Image
 from stockade.runtime.prepare import BoxRequest
-from stockade.spec import DevboxSpec, PolicyPush
+from stockade.spec import DevboxId, DevboxSpec, PolicyPush
 
 _T = TypeVar("_T")
 
@@ -161,6 +161,14 @@ class HostAgent:
         devbox = Devbox(spec, slot, box, pid)
         self._devboxes[spec.id] = devbox
         return devbox
+
+    def name(self, devbox: Devbox, name: DevboxId, env: Mapping[str, str]) -> Devbox:
+        """Give a prepared devbox another name, and what its commands are to see."""
+        del self._devboxes[devbox.spec.id]
+        devbox.box.set_env(env)
+        named = replace(devbox, spec=replace(devbox.spec, id=name, env=env))
+        self._devboxes[name] = named
+        return named
 
     async def release(self, devbox: Devbox, push: PolicyPush) -> InForce:
         """Put a prepared devbox under its policy, give it a network, and let it run.

@@ -20,6 +20,7 @@ from stockade.agent.executions import Executions
 from stockade.agent.means import Means
 from stockade.agent.served import Served, account_of
 from stockade.agent.supervisor import InForce
+from stockade.agent.warm import WarmPool
 from stockade.errors import Conflict, NotFound, StockadeError
 from stockade.hosting import (
     DevboxEnded,
@@ -44,9 +45,15 @@ class DevboxHost:
     """The devboxes that are served on this machine, behind *agent*'s gateway."""
 
     def __init__(
-        self, agent: HostAgent, images: ImageStore, disks: Disks, means: Means
+        self,
+        agent: HostAgent,
+        images: ImageStore,
+        disks: Disks,
+        pool: WarmPool,
+        means: Means,
     ) -> None:
         self._agent = agent
+        self._pool = pool
         self._images = images
         self._disks = disks
         self._means = means
@@ -59,6 +66,7 @@ class DevboxHost:
 
     async def close(self) -> None:
         """End all devboxes; their disks stay."""
+        await self._pool.stop()
         await asyncio.gather(*(self.stop(devbox) for devbox in tuple(self._served)))
         for task in tuple(self._ending):
             await asyncio.wait({task})
@@ -73,7 +81,7 @@ class DevboxHost:
             if digest is None and plan.snapshot is not None:
                 digest = self._disks.snapshot_image(plan.snapshot)
             image = await self._images.ensure(digest or plan.image)
-            served = Served(plan, self._agent, self._disks, self._means)
+            served = Served(plan, self._agent, self._disks, self._pool, self._means)
             in_force = await served.start(image, push)
             self._served[plan.id] = served
             self._of(plan.id).attach(served.inside)

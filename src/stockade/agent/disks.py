@@ -13,12 +13,16 @@ import shutil
 import time
 from contextlib import suppress
 from pathlib import Path
+from typing import Final
 
 from stockade.command import run
 from stockade.errors import CommandError, NotFound, Unavailable
 from stockade.hosting import SnapshotId
 from stockade.runtime import overlay, syscalls
 from stockade.spec import DevboxId
+
+#: What the names of devboxes begin with that are made ahead, and nobody's yet.
+AHEAD: Final = "ahead-"
 
 _DISK, _MOUNTED, _IMAGE = "disk.img", "disk", "image"
 _PART = ".part"
@@ -41,6 +45,8 @@ class Disks:
         for place in (self._devboxes, self._snapshots):
             place.mkdir(mode=0o711, parents=True, exist_ok=True)
             place.chmod(0o711)
+            for ahead in place.glob(f"{AHEAD}*"):
+                overlay.delete(ahead)
             for part in (*place.glob(f"*{_PART}"), *place.glob(f"*/*{_PART}")):
                 part.unlink()
 
@@ -50,7 +56,14 @@ class Disks:
 
     def devboxes(self) -> frozenset[DevboxId]:
         """Which devboxes have anything here."""
-        return frozenset(DevboxId(path.name) for path in self._devboxes.iterdir())
+        names = (path.name for path in self._devboxes.iterdir())
+        return frozenset(DevboxId(n) for n in names if not n.startswith(AHEAD))
+
+    def claim(self, ahead: DevboxId, devbox: DevboxId, image: str) -> None:
+        """Make a mounted disk that was made ahead that of a devbox."""
+        place = self.place(devbox)
+        self.place(ahead).rename(place)
+        (place / _IMAGE).write_text(image)
 
     def has(self, devbox: DevboxId) -> bool:
         """Whether a devbox has a disk."""

@@ -9,6 +9,7 @@ import os
 import shlex
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 from stockade.agent.agent import Devbox, HostAgent
 from stockade.agent.disks import Disks
@@ -17,11 +18,11 @@ from stockade.agent.helper import helper
 from stockade.agent.inside import Inside
 from stockade.agent.means import Means
 from stockade.agent.supervisor import InForce
+from stockade.agent.warm import Kind, WarmPool, prepare, spec_of
 from stockade.errors import InvalidRequest, StockadeError, Unavailable
 from stockade.hosting import BoxAccount, DevboxPlan, EndCause
-from stockade.runtime.driver import Stdio
 from stockade.runtime.images import Image
-from stockade.spec import DevboxSpec, PolicyPush
+from stockade.spec import PolicyPush
 
 #: The user that images have.
 _USUAL = BoxAccount()
@@ -42,10 +43,16 @@ class Served:
     """A devbox from its start to its stop. Its calls do not overlap, but for `frozen`."""
 
     def __init__(
-        self, plan: DevboxPlan, agent: HostAgent, disks: Disks, means: Means
+        self,
+        plan: DevboxPlan,
+        agent: HostAgent,
+        disks: Disks,
+        pool: WarmPool,
+        means: Means,
     ) -> None:
         self.plan = plan
         self._agent = agent
+        self._pool = pool
         self._disks = disks
         self._means = means
         self._devbox: Devbox | None = None
@@ -66,16 +73,8 @@ class Served:
 
         Raises what `HostAgent` raises, and then nothing of it runs or is mounted.
         """
-        plan = self.plan
-        if not self._disks.has(plan.id):
-            await asyncio.to_thread(
-                self._disks.make, plan.id, plan.disk, image.digest, plan.snapshot
-            )
-        disk = await asyncio.to_thread(self._disks.mount, plan.id)
         try:
-            with open(os.devnull, "r+b") as null:  # noqa: ASYNC230 - no file to wait for
-                stdio = Stdio(null.fileno(), null.fileno(), null.fileno())
-                made = await self._agent.prepare(self._spec(), image, stdio, disk=disk)
+            made = await self._pool.claim(self.plan, image) or await self._make(image)
             in_force = await self._agent.release(made, push)
             self._devbox, self._inside = made, Inside(made.box, self._means)
             await self._add_user()
@@ -145,19 +144,14 @@ class Served:
             if await script.status():
                 raise Unavailable(f"no user {shlex.quote(user.name)}: {script.said()}")
 
-    def _spec(self) -> DevboxSpec:
+    async def _make(self, image: Image) -> Devbox:
         plan = self.plan
-        return DevboxSpec(
-            id=plan.id,
-            argv=(),
-            image=plan.image,
-            env=plan.env,
-            workdir="/",
-            memory=plan.memory,
-            cpus=plan.cpus,
-            hostname="devbox",
-            allow_sudo=True,
-        )
+        if not self._disks.has(plan.id):
+            await asyncio.to_thread(
+                self._disks.make, plan.id, plan.disk, image.digest, plan.snapshot
+            )
+        spec = replace(spec_of(plan.id, Kind.of(plan)), env=plan.env)
+        return await prepare(self._agent, self._disks, spec, image)
 
     def _heard(self, on_end: Callable[[], None]) -> None:
         self._unwatch()

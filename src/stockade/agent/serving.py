@@ -13,6 +13,7 @@ from stockade.agent.disks import Disks
 from stockade.agent.flow_journal import FlowJournal
 from stockade.agent.launch import launch
 from stockade.agent.means import Means
+from stockade.agent.warm import WarmPool
 from stockade.config import Settings
 from stockade.runtime import removal
 from stockade.runtime.images import ImageStore
@@ -36,7 +37,9 @@ async def serving_host(settings: Settings) -> AsyncIterator[DevboxHost]:
         launched = await asyncio.to_thread(launch, settings, lanes=LANES)
         agent = HostAgent(settings, launched, journal.write, journal.miss)
         async with agent:
-            host = DevboxHost(agent, images, disks, means)
+            pool = WarmPool(agent, images, disks, settings.warm_pool)
+            host = DevboxHost(agent, images, disks, pool, means)
+            pool.start()
             try:
                 yield host
             finally:

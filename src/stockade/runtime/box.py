@@ -16,6 +16,7 @@ import stat
 import struct
 import tempfile
 import termios
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -129,6 +130,11 @@ class Box:
     def start(self) -> None:
         """Let the command run."""
         self._prepared().start(self._request.spec.id)
+
+    def set_env(self, env: Mapping[str, str]) -> None:
+        """Let the commands that are started from now on have another environment."""
+        spec = replace(self._request.spec, env=env)
+        self._request = replace(self._request, spec=spec)
 
     def account(self, name: str, uid: int, home: str) -> BoxUser:
         """Return a user with the groups it has inside."""
