@@ -127,14 +127,22 @@ def late_ends(agent: Any) -> None:
 
 
 def no_filter(seccomp: Any) -> None:
-    """Allow every system call."""
-    seccomp.profile = lambda machine: {"defaultAction": "SCMP_ACT_ALLOW"}
+    """Allow every system call, by every convention there is."""
+    conventions = {
+        "x86_64": ["SCMP_ARCH_X86_64", "SCMP_ARCH_X86", "SCMP_ARCH_X32"],
+        "aarch64": ["SCMP_ARCH_AARCH64", "SCMP_ARCH_ARM"],
+    }
+    seccomp.profile = lambda machine, **_: {
+        "defaultAction": "SCMP_ACT_ALLOW",
+        "architectures": conventions.get(machine, []),
+    }
 
 
 def all_capabilities(bundle: Any) -> None:
-    """Give root of the devbox every capability over what is its own."""
+    """Give root of the devbox every capability over what is its own, and its files."""
     bundle.CAPABILITIES = (*bundle.CAPABILITIES, "CAP_NET_RAW", "CAP_NET_ADMIN",
                            "CAP_SYS_ADMIN")  # fmt: skip
+    bundle._READ_ONLY = bundle._MASKED = ()
 
 
 def shared_processes(bundle: Any) -> None:

@@ -240,7 +240,7 @@ MUTANTS: Final[Mapping[str, Mutant]] = {
         "ruleset|faults",
     ),
     "privileges": Mutant(
-        "no filter of system calls, and all capabilities",
+        "no filter of system calls, all capabilities, and no file is read-only",
         {
             "stockade.runtime.seccomp": host.no_filter,
             "stockade.runtime.bundle": host.all_capabilities,

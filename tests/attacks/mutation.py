@@ -106,8 +106,7 @@ def known(ledger: Ledger, files: Iterable[Path]) -> Iterator[Proof]:
         if file != ORDINARY:
             ran = ledger.of(file) or {f"{file.relative_to(ROOT)}::*": {}}
             for test, by in ran.items():
-                killed = frozenset(name for name, passed in by.items() if not passed)
-                yield Proof(test, killed, set(by))
+                yield proof_of(test, by)
 
 
 def prove(ledger: Ledger, file: Path) -> None:
@@ -125,7 +124,7 @@ def prove(ledger: Ledger, file: Path) -> None:
     for name, mutant in MUTANTS.items():
         if name in ("allow", "deny") or not re.search(mutant.where, file.name):
             continue
-        left = [t for t in tests if not is_settled(ran.get(t, {}))]
+        left = [t for t in tests if not is_settled(t, ran.get(t, {}))]
         if left and is_viable(ledger, name):
             step(ledger, file, name, left)
 
@@ -152,10 +151,16 @@ def again(ledger: Ledger, file: Path, mutant: str, tests: Sequence[str]) -> list
     return [test for test in tests if not known.get(test, {}).get(mutant, True)]
 
 
-def is_settled(known: dict[str, bool]) -> bool:
-    """Whether something but *deny* kills a test, or it is not worth trying."""
-    killed = {mutant for mutant, passed in known.items() if not passed}
-    return NONE in killed or bool(killed - {"deny"})
+def is_settled(test: str, ran: Ran) -> bool:
+    """Whether a test is proven, or fails with nothing missing: no mutant is tried on it."""
+    proof = proof_of(test, ran)
+    return NONE in proof.killed or proof.problem is None
+
+
+def proof_of(test: str, ran: Ran) -> Proof:
+    """What the runs of a test, by mutant, prove."""
+    killed = frozenset(mutant for mutant, passed in ran.items() if not passed)
+    return Proof(test, killed, set(ran))
 
 
 def step(ledger: Ledger, file: Path, mutant: str, tests: Sequence[str]) -> None:

@@ -28,7 +28,7 @@ CONTROLS: Final = re.compile(
 #: Tests that need no gateway to allow anything, with what stands for the control.
 WITHOUT_GATEWAY: Final[Sequence[tuple[str, str]]] = (
     (r"lab_would_have_seen", "is itself the control of the witness"),
-    (r"isolation_requests", "the same requests outside a devbox are the control"),
+    (r"abstract_sockets", "the same requests outside a devbox are the control"),
     (r"look_at_the_clock", "reads the source; a source that does is the control"),
 )
 
@@ -138,8 +138,8 @@ tests put these changes into the processes they start; the product has no switch
 FILES: Final = """\
 ## Files
 
-How many cases each mutant kills. Once something has killed a test, and that is not only
-*deny*, no further mutant is tried on it.
+How many cases each mutant kills. No further one is tried on a test once it is proven: by
+something else than *deny*, unless nothing is denied in it.
 
 | file | cases | killed by | not proven |
 | --- | --- | --- | --- |"""
