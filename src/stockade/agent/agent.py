@@ -24,6 +24,7 @@ from stockade.config import Settings
 from stockade.errors import EnforcementError, StockadeError, Unavailable
 from stockade.gateway.flowlog import FlowRecord
 from stockade.host.slots import MAX_INDEX, Slot
+from stockade.runtime.binds import Volume
 from stockade.runtime.box import Box, BoxExit
 from stockade.runtime.driver import Stdio
 from stockade.runtime.images import Image
@@ -126,11 +127,14 @@ class HostAgent:
         *,
         console_size: tuple[int, int] | None = None,
         disk: Path | None = None,
+        volumes: tuple[Volume, ...] = (),
+        nesting: bool = False,
     ) -> Devbox:
         """Make a devbox that waits: no network, and nothing of the image has run.
 
         *stdio* is what its command reads and writes; None for a spec with a terminal.
         *disk* is a directory to keep its files in, that stays; else they go with it.
+        With *volumes*, and *nesting*, it is a builder of images and has those directories.
         """
         slot = Slot(self._returned.pop() if self._returned else self._next_slot())
         box = Box(
@@ -145,6 +149,8 @@ class HostAgent:
                 console_size=console_size,
                 disk=disk,
                 keep_disk=disk is not None,
+                volumes=volumes,
+                nesting=nesting,
             )
         )
 

@@ -28,7 +28,7 @@ MAX_LAYERS = 100
 _MAX_NESTING = 4
 _DIGEST = re.compile(r"sha256:([0-9a-f]{64})")
 _OF_AN_IMAGE = re.compile(
-    r"(\./)?(blobs(/.*)?|[0-9a-f]{64}(/.*|\.json)?|manifest\.json|index\.json|oci-layout"
+    r"(\./)?(blobs(/.*)?|[0-9a-f]{64}(/.*|\.json|\.tar)?|manifest\.json|index\.json|oci-layout"
     r"|repositories)/?"
 )
 _NAMES = ("io.containerd.image.name", "org.opencontainers.image.ref.name")
@@ -101,14 +101,14 @@ def _of_layout(files: Files) -> Iterator[PackedImage]:
     index = _document(files, "index.json", None)
     for names, manifest in _manifests(files, index, (), _MAX_NESTING):
         digest = _digest(_at(manifest, "config", dict).get("digest"))
-        config = _document(files, _blob(digest), digest)
+        config = _document(files, blob_name(digest), digest)
         digests = [
             _digest(layer.get("digest") if isinstance(layer, dict) else None)
             for layer in _at(manifest, "layers", list)
         ]
         diffs = _diffs(config, len(digests))
         layers = tuple(
-            PackedLayer(_blob(packed), packed, diff)
+            PackedLayer(blob_name(packed), packed, diff)
             for packed, diff in zip(digests, diffs, strict=True)
         )
         yield PackedImage(digest, names, read_config(config), layers)
@@ -124,7 +124,7 @@ def _manifests(
         marks = entry.get("annotations") or {}
         own = tuple(str(marks[key]) for key in _NAMES if key in marks) or names
         digest = _digest(entry.get("digest"))
-        document = _document(files, _blob(digest), digest)
+        document = _document(files, blob_name(digest), digest)
         if "manifests" in document:
             if depth:
                 yield from _manifests(files, document, own, depth - 1)
@@ -151,21 +151,25 @@ def _of_docker(files: Files) -> Iterator[PackedImage]:
         )
 
 
+def machine() -> str | None:
+    """What images call this kind of machine."""
+    return _MACHINES.get(os.uname().machine)
+
+
 def _is_ours(platform: object) -> bool:
     if not isinstance(platform, dict):
         return True
-    machine = _MACHINES.get(os.uname().machine)
-    return platform.get("os") == "linux" and platform.get("architecture") == machine
+    return (platform.get("os"), platform.get("architecture")) == ("linux", machine())
 
 
 def _diffs(config: Mapping[str, Any], count: int) -> list[str]:
     """Return the digests of the layers' tars, of an image that can run here."""
-    machine = _MACHINES.get(os.uname().machine)
-    built_for = (config.get("os", "linux"), config.get("architecture", machine))
-    if built_for != ("linux", machine):
+    here = machine()
+    built_for = (config.get("os", "linux"), config.get("architecture", here))
+    if built_for != ("linux", here):
         raise InvalidRequest(
             f"the image is for {built_for[0]} on {built_for[1]}, not for this machine "
-            f"(linux on {machine})"
+            f"(linux on {here})"
         )
     diffs = [
         _digest(text) for text in _at(_at(config, "rootfs", dict), "diff_ids", list)
@@ -226,5 +230,6 @@ def _digest(text: object) -> str:
     return match[1]
 
 
-def _blob(digest: str) -> str:
+def blob_name(digest: str) -> str:
+    """Where a layout has the blob with this digest."""
     return f"blobs/sha256/{digest}"

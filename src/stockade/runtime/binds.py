@@ -10,14 +10,25 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from stockade.errors import InvalidRequest
 from stockade.runtime import syscalls
 from stockade.runtime.bundle import SYSTEM_PLACES, BindMount, BoxUser
+from stockade.runtime.idrange import RANGE_SIZE
 from stockade.runtime.tree import Tree
 from stockade.runtime.userns import IdMap, user_namespace
 from stockade.spec import Mount
+
+
+@dataclass(frozen=True, slots=True)
+class Volume:
+    """A directory of ours in a box: owners on disk are those inside."""
+
+    source: Path
+    target: str
+    read_only: bool = False
 
 
 def check(mounts: Sequence[Mount]) -> None:
@@ -77,6 +88,23 @@ def prepare(
         _bind(source, place, user, base, read_only=mount.read_only)
         target = str(PurePosixPath(mount.target))
         prepared.append(BindMount(str(place), target, mount.read_only))
+    return tuple(prepared)
+
+
+def prepare_volumes(
+    volumes: Sequence[Volume], directory: Path, base: int
+) -> tuple[BindMount, ...]:
+    """Mount directories of ours, with all their owners shifted to those of the box."""
+    whole = [IdMap(0, base, RANGE_SIZE)]
+    prepared = []
+    for number, volume in enumerate(volumes):
+        place = directory / "volumes" / str(number)
+        place.mkdir(parents=True)
+        place.parent.chmod(0o711)
+        attributes = syscalls.MOUNT_ATTR_RDONLY if volume.read_only else 0
+        with user_namespace(whole, whole) as namespace:
+            syscalls.bind_mapped(volume.source, place, namespace, attributes)
+        prepared.append(BindMount(str(place), volume.target, volume.read_only))
     return tuple(prepared)
 
 

@@ -21,6 +21,8 @@ CAPABILITIES = tuple(
     for name in "CHOWN DAC_OVERRIDE FOWNER FSETID KILL NET_BIND_SERVICE SETFCAP SETGID"
     " SETPCAP SETUID SYS_CHROOT".split()
 )
+# A builder of images mounts them. It does not hand this on to the steps it runs.
+_NESTING = ("CAP_SYS_ADMIN",)
 _MASKED = (
     "/proc/acpi",
     "/proc/asound",
@@ -88,6 +90,7 @@ class BoxPlan:
     env: Mapping[str, str] = field(default_factory=dict)
     mounts: tuple[BindMount, ...] = ()
     console_size: tuple[int, int] | None = None
+    nesting: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +149,8 @@ def environment(spec: DevboxSpec, plan: BoxPlan) -> dict[str, str]:
 
 
 def _process(spec: DevboxSpec, plan: BoxPlan) -> dict[str, Any]:
-    granted = list(CAPABILITIES) if plan.user.uid == 0 else []
+    bounds = [*CAPABILITIES, *(_NESTING if plan.nesting else ())]
+    granted = bounds if plan.user.uid == 0 else []
     process: dict[str, Any] = {
         "terminal": spec.terminal,
         "user": {
@@ -160,7 +164,7 @@ def _process(spec: DevboxSpec, plan: BoxPlan) -> dict[str, Any]:
         "env": [f"{name}={value}" for name, value in environment(spec, plan).items()],
         "capabilities": {
             # What a set-user-id program can get at most.
-            "bounding": list(CAPABILITIES),
+            "bounding": bounds,
             "effective": granted,
             "permitted": granted,
             "inheritable": [],

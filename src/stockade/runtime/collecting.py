@@ -18,7 +18,7 @@ from stockade.runtime import leases, manifest, overlay
 from stockade.runtime.images import ImageStore
 from stockade.runtime.layers import DESCRIPTION, Layers, size
 from stockade.runtime.publishing import abandoned, retire
-from stockade.runtime.recipe import Recipe, suite
+from stockade.runtime.recipe import Recipe, builder_digest, suite
 from stockade.runtime.tags import Tags
 
 # Files of the data directory that name the image a served disk, or a snapshot, lies on.
@@ -86,13 +86,13 @@ class Collector:
     def prune(self, *, every: bool = False) -> Freed:
         """Remove what nothing uses: images without a name, layers, interrupted work.
 
-        *every* takes those with a name as well, except the default one.
+        *every* takes those with a name as well, except those that are built here.
         """
-        keep = Recipe(suite()).digest
+        keep = {Recipe(suite()).digest, builder_digest()}
         named = self._names()
         taken, total = [], 0
         for place in self._places():
-            if place.name == keep or (place.name in named and not every):
+            if place.name in keep or (place.name in named and not every):
                 continue
             freed = self._take_image(place)
             if freed is not None:
@@ -175,6 +175,8 @@ class Collector:
     def _kept_by(self, place: Path) -> Iterator[str]:
         """Yield what is on the disk and needs the image in *place*."""
         yield from leases.users(place)
+        if f"@{place.name}" in self._needed():
+            yield "an image that was built on it"
         for pattern in _NAMING:
             for file in self._directory.parent.glob(pattern):
                 with suppress(FileNotFoundError):

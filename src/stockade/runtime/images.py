@@ -18,9 +18,10 @@ from pathlib import Path
 
 from stockade.errors import Unavailable
 from stockade.runtime import leases, manifest
+from stockade.runtime.layers import Layers
 from stockade.runtime.leases import Lease
-from stockade.runtime.recipe import Recipe, suite
-from stockade.runtime.tags import DEFAULT, Tags
+from stockade.runtime.recipe import Recipe, builder_digest, suite
+from stockade.runtime.tags import BUILDER, DEFAULT, Tags
 
 _ENDINGS = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".txz", ".tar.bz2", ".tar.zst")
 _HEXADECIMAL = frozenset("0123456789abcdef")
@@ -59,13 +60,15 @@ class ImageStore:
         self.directory = data_dir / "images"
         self._disks = data_dir / "disks"
         self._tags = Tags(self.directory)
+        self._layers = Layers(self.directory)
 
     async def ensure(self, reference: str, progress: Progress | None = None) -> Image:
         """Return the image *reference*, which is made first if need be.
 
-        *reference* is `default`, the path of an image or of a root file system's tar, or
-        the name or digest of a stored image; others are `NotFound`. *progress* is told a
-        fraction and what is being done. Cancelling ends the making and leaves nothing.
+        *reference* is `default` or `builder`, the path of an image or of a root file
+        system's tar, or the name or digest of a stored image; others are `NotFound`.
+        *progress* is told a fraction and what is being done. Cancelling ends the making
+        and leaves nothing.
         """
         found = self.find(reference)
         if found is not None:
@@ -107,6 +110,8 @@ class ImageStore:
             while True:
                 if reference == DEFAULT:
                     digest = job.make_default()
+                elif reference == BUILDER:
+                    digest = job.make_builder()
                 elif is_path(reference):
                     digest = job.import_archive(Path(reference), name, pick)
                 else:
@@ -130,6 +135,8 @@ class ImageStore:
         digest: str | None
         if reference == DEFAULT:
             digest = Recipe(suite()).digest
+        elif reference == BUILDER:
+            digest = builder_digest()
         else:
             digest = self._tags.get(reference)
             if digest is None and is_path(reference):
@@ -176,9 +183,7 @@ class ImageStore:
         if chains is None:
             layers: tuple[Path, ...] = (place / "rootfs",)
         else:
-            layers = tuple(
-                self.directory / "layers" / chain / "rootfs" for chain in chains
-            )
+            layers = tuple(map(self._layers.root, chains))
         return Image(
             digest=digest,
             layers=layers,

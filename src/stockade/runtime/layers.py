@@ -7,6 +7,7 @@ in its own terms; it is therefore named after all of them, as the OCI's chain id
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -16,22 +17,29 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from stockade.runtime import overlay
+from stockade.runtime import manifest, overlay
 from stockade.runtime.leases import Lease, hold
 from stockade.runtime.publishing import Publisher, Report
 
 #: What describes a layer, and is locked by who has a use for it.
 DESCRIPTION = "layer.json"
 ROOT = "rootfs"
+# In manifests: the root file system of the image that is named after it.
+_OF_IMAGE = "@"
 
 Fill = Callable[[Path], None]
 
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """A layer that is not collected as long as this value exists."""
+    """A layer that is not collected as long as this value exists.
+
+    *name* is what manifests call it: its chain id, or `@` and an image that has it as a
+    root file system of its own.
+    """
 
     chain: str
+    name: str
     root: Path
     lease: Lease
 
@@ -40,16 +48,42 @@ class Layers:
     """The layers of one store."""
 
     def __init__(self, images: Path) -> None:
+        self._images = images
+        self._aliases = images / "aliases"
         self.directory = images / "layers"
 
-    def root(self, chain: str) -> Path:
+    def root(self, name: str) -> Path:
         """Where the files of a layer are."""
-        return self.directory / chain / ROOT
+        if name.startswith(_OF_IMAGE):
+            return self._images / name.removeprefix(_OF_IMAGE) / ROOT
+        return self.directory / name / ROOT
 
     def find(self, chain: str) -> Layer | None:
         """Return a stored layer and keep it."""
-        lease = hold(self.directory / chain / DESCRIPTION)
-        return None if lease is None else Layer(chain, self.root(chain), lease)
+        names = [chain]
+        with contextlib.suppress(FileNotFoundError):
+            names.insert(0, (self._aliases / chain).read_text())
+        for name in names:
+            lease = hold(self._description(name))
+            if lease is not None:
+                return Layer(chain, name, self.root(name), lease)
+        return None
+
+    def remember(self, chain: str, root: Path) -> None:
+        """Note that what others know as the layer *chain* is *root* here."""
+        self._aliases.mkdir(mode=0o700, exist_ok=True)
+        place = root.parent
+        name = place.name
+        if place.parent == self._images:
+            name = f"{_OF_IMAGE}{name}"
+        scratch = self._aliases / f".{os.urandom(8).hex()}"
+        scratch.write_text(name)
+        scratch.replace(self._aliases / chain)
+
+    def _description(self, name: str) -> Path:
+        if name.startswith(_OF_IMAGE):
+            return self._images / name.removeprefix(_OF_IMAGE) / manifest.FILE
+        return self.directory / name / DESCRIPTION
 
     def make(
         self, chain: str, below: Sequence[Layer], fill: Fill, report: Report
@@ -74,10 +108,11 @@ class Layers:
             if found is not None:
                 return found
 
-    def size(self, chain: str) -> int:
+    def size(self, name: str) -> int:
         """How many bytes a layer has on the disk."""
-        facts = json.loads((self.directory / chain / DESCRIPTION).read_bytes())
-        return int(facts["size"])
+        facts = json.loads(self._description(name).read_bytes())
+        # Images of earlier versions do not say.
+        return int(facts["size"]) if "size" in facts else size(self.root(name))
 
 
 def chain_of(below: str | None, diff: str) -> str:

@@ -21,9 +21,9 @@ from stockade.runtime.archives import PackedLayer, is_image, read_image
 from stockade.runtime.build import ImageBuild
 from stockade.runtime.layers import ROOT, Layer, Layers, chain_of, size
 from stockade.runtime.publishing import FULL, Publisher, Report, full, room
-from stockade.runtime.recipe import Recipe, local_recipe
+from stockade.runtime.recipe import Recipe, builder_recipe, local_recipe
 from stockade.runtime.streams import NOT_A_TAR, Hashed, is_compressed, opened_tar, plain
-from stockade.runtime.tags import DEFAULT, Tags, check_name
+from stockade.runtime.tags import BUILDER, DEFAULT, Tags, check_name
 from stockade.runtime.tree import Tree
 from stockade.runtime.unpack import Unpacking, check_root
 
@@ -49,11 +49,16 @@ class Job:
 
     def make_default(self) -> str:
         """Build the default image unless it is there; return its digest."""
-        recipe: Recipe = local_recipe()
+        return self._bootstrap(local_recipe(), DEFAULT)
 
+    def make_builder(self) -> str:
+        """Build the image that builds others, likewise."""
+        return self._bootstrap(builder_recipe(), BUILDER)
+
+    def _bootstrap(self, recipe: Recipe, name: str) -> str:
         def build(place: Path) -> None:
             root = ImageBuild(recipe, place, self._report, self._cancelled).run()
-            manifest.write(place, recipe.digest, DEFAULT, size=size(root))
+            manifest.write(place, recipe.digest, name, size=size(root))
 
         self._publisher.publish(recipe.digest, build, {ROOT, manifest.FILE})
         return recipe.digest
@@ -145,9 +150,9 @@ class Job:
                 place,
                 image.digest,
                 next(iter(image.names), _name_of(archive)),
-                size=sum(self._layers.size(layer.chain) for layer in layers),
+                size=sum(self._layers.size(layer.name) for layer in layers),
                 config=image.config,
-                layers=[layer.chain for layer in layers],
+                layers=[layer.name for layer in layers],
             )
 
         self._publisher.publish(image.digest, describe, {manifest.FILE})

@@ -46,7 +46,13 @@ def check_reachable(directory: Path) -> None:
 
 
 def mount_root(
-    directory: Path, disk: Path, layers: Sequence[Path], user_namespace: int, base: int
+    directory: Path,
+    disk: Path,
+    layers: Sequence[Path],
+    user_namespace: int,
+    base: int,
+    *,
+    nodev: bool = True,
 ) -> Path:
     """Mount *layers* (lowest first) below *disk* at *directory*/rootfs and return it."""
     root, mapped = directory / "rootfs", directory / "disk"
@@ -65,11 +71,15 @@ def mount_root(
             _bind(layer, mapped / "layers" / name, user_namespace)
         top = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         stack.callback(os.close, top)
-        _mount_overlay(root, f"/proc/self/fd/{top}/disk", names, base)
+        # Devices in an image must not become devices of the machine.
+        flags = syscalls.MS_NODEV if nodev else 0
+        _mount_overlay(root, f"/proc/self/fd/{top}/disk", names, base, flags)
     return root
 
 
-def _mount_overlay(root: Path, top: str, names: Sequence[str], base: int) -> None:
+def _mount_overlay(
+    root: Path, top: str, names: Sequence[str], base: int, flags: int
+) -> None:
     """Mount by way of a descriptor: short paths, no characters to escape."""
     lowers = ":".join(f"{top}/layers/{name}" for name in reversed(names))
     # Volatile: the disk is deleted with the devbox, so nobody has to wait for its blocks
@@ -78,9 +88,8 @@ def _mount_overlay(root: Path, top: str, names: Sequence[str], base: int) -> Non
     try:
         # Overlay acts as whoever mounted it, so that must be somebody the maps know.
         with syscalls.files_owned_by(base):
-            # Devices in an image must not become devices of the machine.
             options = f"lowerdir={lowers},{disk}"
-            syscalls.mount("overlay", root, "overlay", syscalls.MS_NODEV, options)
+            syscalls.mount("overlay", root, "overlay", flags, options)
     except OSError as error:
         raise Unavailable(
             f"cannot mount an overlay at {root}: {error.strerror}"

@@ -29,6 +29,7 @@ from stockade.runtime import (
     seccomp,
     trust,
 )
+from stockade.runtime.binds import Volume
 from stockade.runtime.bundle import BoxPlan, BoxUser
 from stockade.runtime.cgroups import Cgroups
 from stockade.runtime.images import Image
@@ -53,7 +54,8 @@ class BoxRequest:
 
     *directory* belongs to the box. *disk* holds the files that the devbox writes: by
     default among the image's disks, else in *directory*. With *keep_disk* it is not
-    deleted with the box. *runtime* is a program's name or path.
+    deleted with the box. *runtime* is a program's name or path. *volumes* are directories
+    of ours; with *nesting*, the box may mount and make namespaces: it builds images.
     """
 
     spec: DevboxSpec
@@ -62,6 +64,8 @@ class BoxRequest:
     nameservers: Sequence[IPv4Address | IPv6Address] = ()
     disk: Path | None = None
     keep_disk: bool = False
+    volumes: tuple[Volume, ...] = ()
+    nesting: bool = False
     runtime: str = "crun"
     trust_host_cas: bool = True
     extra_ca_files: tuple[Path, ...] = ()
@@ -95,10 +99,7 @@ def prepare(request: BoxRequest) -> PreparedBox:
     )
     record = _reserve(request, runtime, machine)
     base = record.id_base
-    whole = [IdMap(0, base, idrange.RANGE_SIZE)]
-    with user_namespace(whole, whole) as namespace:
-        disk = Path(record.disk)
-        root = overlay.mount_root(directory, disk, image.layers, namespace, base)
+    root = _mount_root(request, image.layers, record)
     with files_owned_by(base), Tree(root) as tree:
         user, workdir = _furnish(tree, request, image.env, base)
     plan = BoxPlan(
@@ -108,18 +109,37 @@ def prepare(request: BoxRequest) -> PreparedBox:
         id_base=base,
         id_count=idrange.RANGE_SIZE,
         init=init,
-        seccomp=seccomp.profile(os.uname().machine),
+        seccomp=seccomp.profile(os.uname().machine, nesting=request.nesting),
         cgroup=record.cgroup or None,
         limits=machine.limits,
         cgroup_mount=machine.mode is cgroups.CgroupMode.V2,
         rlimits=_rlimits(),
         env=image.env,
-        mounts=binds.prepare(spec.mounts, directory, user, base),
+        mounts=(
+            *binds.prepare(spec.mounts, directory, user, base),
+            *binds.prepare_volumes(request.volumes, directory, base),
+        ),
         console_size=request.console_size,
+        nesting=request.nesting,
     )
     _write_bundle(directory, spec, plan)
     owner = (base + user.uid, base + user.gid)
     return PreparedBox(record, plan, owner, machine.warning)
+
+
+def _mount_root(request: BoxRequest, layers: Sequence[Path], record: BoxRecord) -> Path:
+    base = record.id_base
+    whole = [IdMap(0, base, idrange.RANGE_SIZE)]
+    with user_namespace(whole, whole) as namespace:
+        return overlay.mount_root(
+            request.directory,
+            Path(record.disk),
+            layers,
+            namespace,
+            base,
+            # A mount without it must stay so, and a builder changes what it has mounted.
+            nodev=not request.nesting,
+        )
 
 
 def _reserve(request: BoxRequest, runtime: str, machine: Cgroups) -> BoxRecord:
@@ -167,7 +187,10 @@ def _furnish(
     user = find_user(tree, spec.user)
     etc.write_network_files(tree, spec.hostname, request.nameservers)
     # Made here, so that the runtime's umask does not close the way to them.
-    binds.make_targets(tree, [(bundle.INIT, False), *binds.targets(spec.mounts)])
+    places = [(volume.target, True) for volume in request.volumes]
+    binds.make_targets(
+        tree, [(bundle.INIT, False), *binds.targets(spec.mounts), *places]
+    )
     workdir = _make_workdir(tree, request, user, base)
     if spec.argv:
         program.check(

@@ -1,4 +1,4 @@
-"""The default image: what is in it, and how mmdebstrap is told to build it."""
+"""The images built here: what is in them, and how mmdebstrap is told to build them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 import os
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from stockade.command import run
@@ -31,6 +31,10 @@ PACKAGES = (
     "python3-venv",
     "sudo",
 )
+# What builds images from Dockerfiles, in a box of its own.
+BUILDER_PACKAGES = ("bash", "buildah", "ca-certificates", "coreutils", "zstd")
+# Earlier releases have a buildah that does not know here-documents.
+_BUILDER_SUITE = "trixie"
 # The release for machines that are not Debian.
 _FALLBACK_SUITE = "trixie"
 # Grows when what is built changes without a change of packages.
@@ -46,18 +50,34 @@ chmod 0440 "$1/etc/sudoers.d/user"
 rm -f "$1/etc/apt/apt.conf.d/99mmdebstrap" "$1/etc/resolv.conf" "$1/etc/hostname"
 """
 
+# buildah looks for the program that makes networks, though it is to make none.
+_CUSTOMIZE_BUILDER = """\
+set -eu
+mkdir -p "$1/usr/lib/podman"
+ln -sf /bin/true "$1/usr/lib/podman/netavark"
+rm -f "$1/etc/apt/apt.conf.d/99mmdebstrap" "$1/etc/resolv.conf" "$1/etc/hostname"
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """How the default image is built here. *digest* does not depend on the mirror."""
+    """How an image is built here. *digest* does not depend on the mirror."""
 
     suite: str
     sources: tuple[Source, ...] = ()
     apt_options: dict[str, str] = field(default_factory=dict)
+    packages: tuple[str, ...] = PACKAGES
+    customize: str = _CUSTOMIZE
 
     @property
     def digest(self) -> str:
-        facts = [_REVISION, self.suite, os.uname().machine, PACKAGES, _CUSTOMIZE]
+        facts = [
+            _REVISION,
+            self.suite,
+            os.uname().machine,
+            self.packages,
+            self.customize,
+        ]
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
     def argv(self, target: Path, sources: Path | None) -> list[str]:
@@ -70,11 +90,11 @@ class Recipe:
             "--format=directory",
             # The devices of a devbox are made by the runtime, in its own /dev.
             "--skip=output/dev,output/mknod",
-            f"--include={','.join(PACKAGES)}",
+            f"--include={','.join(self.packages)}",
         ]
         for name, value in self.apt_options.items():
             argv.append(f'--aptopt={name} "{value}"')
-        argv.append(f"--customize-hook={_CUSTOMIZE}{self._keep_options()}")
+        argv.append(f"--customize-hook={self.customize}{self._keep_options()}")
         argv += [self.suite, str(target)]
         return argv if sources is None else [*argv, str(sources)]
 
@@ -104,6 +124,34 @@ def local_recipe(etc: Path = Path("/etc")) -> Recipe:
     except StockadeError:
         dump = ""  # the default mirror is then all there is
     return Recipe(release, tuple(chosen), aptsources.apt_options(dump))
+
+
+def builder_recipe(etc: Path = Path("/etc")) -> Recipe:
+    """Compose the recipe of the image that builds others, from the same sources."""
+    local = local_recipe(etc)
+    sources = tuple(
+        replace(
+            source,
+            suites=tuple(
+                name.replace(local.suite, _BUILDER_SUITE, 1) for name in source.suites
+            ),
+        )
+        for source in local.sources
+    )
+    return replace(
+        local,
+        suite=_BUILDER_SUITE,
+        sources=sources,
+        packages=BUILDER_PACKAGES,
+        customize=_CUSTOMIZE_BUILDER,
+    )
+
+
+def builder_digest() -> str:
+    """The digest of the image that builds others, without asking what apt is set to."""
+    return Recipe(
+        _BUILDER_SUITE, packages=BUILDER_PACKAGES, customize=_CUSTOMIZE_BUILDER
+    ).digest
 
 
 def _configured(apt: Path) -> Sequence[Source]:

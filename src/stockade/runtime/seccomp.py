@@ -27,6 +27,7 @@ _AF_UNIX, _AF_INET, _AF_INET6, _AF_NETLINK = 1, 2, 10, 16
 _NETLINK_AUDIT = 9
 # CLONE_NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET
 _NAMESPACE_FLAGS = (1 << 17, *(1 << bit for bit in range(25, 31)))
+_NEWUSER = 1 << 28
 # Linux, UNAME26, 32 bits, both, and the question which one it is.
 _PERSONALITIES = (0x0, 0x2_0000, 0x8, 0x2_0008, 0xFFFF_FFFF)
 
@@ -85,13 +86,21 @@ _REFUSED_X86_64 = """
 create_module get_kernel_syms ioperm iopl query_module _sysctl sysfs uselib ustat
 """
 
+# What a builder of images does besides, with a capability that its steps do not have.
+_NESTED = "mount umount2 pivot_root sethostname"
+# Calls that are judged by their flags, not by their names alone.
+_FLAGGED = {False: frozenset[str](), True: frozenset({"unshare"})}
+
 _ARCHITECTURES = {"x86_64": "SCMP_ARCH_X86_64", "aarch64": "SCMP_ARCH_AARCH64"}
 
 Rule = Mapping[str, Any]
 
 
-def profile(machine: str) -> dict[str, Any]:
+def profile(machine: str, *, nesting: bool = False) -> dict[str, Any]:
     """Render the profile for *machine*, as `uname -m` names it, in OCI form.
+
+    With *nesting*, mounts and namespaces may be made, but for user namespaces: whoever has
+    no capability for it inside gets none by making one.
 
     One architecture only: calls by another convention (32-bit, x32) end the process, and
     the runtime compiles the filter in half the time.
@@ -106,14 +115,15 @@ def profile(machine: str) -> dict[str, Any]:
     intel = machine == "x86_64"
     allowed = _ALLOWED + (_ALLOWED_X86_64 if intel else "")
     refused = _REFUSED + (_REFUSED_X86_64 if intel else "")
+    nested = frozenset(_NESTED.split() if nesting else ())
     return {
         "defaultAction": "SCMP_ACT_ERRNO",
         "defaultErrnoRet": _ENOSYS,
         "architectures": [architecture],
         "syscalls": [
-            _allow(sorted(allowed.split())),
-            _refuse(sorted(refused.split()), _EPERM),
-            *_clone_rules(),
+            _allow(sorted({*allowed.split(), *nested})),
+            _refuse(sorted({*refused.split()} - nested - _FLAGGED[nesting]), _EPERM),
+            *(_nesting_rules() if nesting else _clone_rules()),
             *_socket_rules(),
             *(
                 _allow(["personality"], [_argument(0, "EQ", value)])
@@ -128,6 +138,12 @@ def _clone_rules() -> Iterator[Rule]:
     yield _allow(["clone"], [_argument(0, "MASKED_EQ", every_flag, 0)])
     for flag in _NAMESPACE_FLAGS:
         yield _refuse(["clone"], _EPERM, [_argument(0, "MASKED_EQ", flag, flag)])
+
+
+def _nesting_rules() -> Iterator[Rule]:
+    for call in ("clone", "unshare"):
+        yield _allow([call], [_argument(0, "MASKED_EQ", _NEWUSER, 0)])
+        yield _refuse([call], _EPERM, [_argument(0, "MASKED_EQ", _NEWUSER, _NEWUSER)])
 
 
 def _socket_rules() -> Iterator[Rule]:

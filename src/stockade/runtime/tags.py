@@ -10,9 +10,10 @@ from urllib.parse import quote, unquote
 
 from stockade.errors import InvalidRequest
 
-#: The image that is built here.
-DEFAULT = "default"
+#: The images that are built here: what devboxes start from, and what builds others.
+DEFAULT, BUILDER = "default", "builder"
 
+_OURS = (DEFAULT, BUILDER)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,199}")
 _LIKE_A_DIGEST = re.compile(r"(sha256:)?[0-9a-f]{12,64}")
 
@@ -59,9 +60,9 @@ class Tags:
 
 def check_name(name: str) -> str:
     """Return *name* if an image can be called so. Raises `InvalidRequest`."""
-    if not _NAME.fullmatch(name) or _LIKE_A_DIGEST.fullmatch(name) or name == DEFAULT:
+    if not _NAME.fullmatch(name) or _LIKE_A_DIGEST.fullmatch(name) or name in _OURS:
         raise InvalidRequest(
             f"an image cannot be called {name!r}: give letters, digits and . _ : / @ + -, "
-            f"not a digest, and not {DEFAULT!r}"
+            f"not a digest, and none of {', '.join(_OURS)}"
         )
     return name

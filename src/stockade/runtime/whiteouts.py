@@ -14,8 +14,8 @@ from pathlib import PurePosixPath
 from stockade.errors import InvalidRequest
 from stockade.runtime.tree import Tree
 
-_PREFIX = ".wh."
-_OPAQUE = ".wh..wh..opq"
+#: What the name of a deleted file has before it, and what empties a directory.
+PREFIX, OPAQUE = ".wh.", ".wh..wh..opq"
 _RESERVED = ".wh..wh."
 
 
@@ -37,9 +37,9 @@ class Whiteouts:
     def apply(self, name: str) -> bool:
         """Whether *name* is a whiteout; what it means is deleted."""
         path = PurePosixPath(name)
-        if not path.name.startswith(_PREFIX):
+        if not path.name.startswith(PREFIX):
             return False
-        if path.name == _OPAQUE:
+        if path.name == OPAQUE:
             self._empty(path.parent)
         elif not path.name.startswith(_RESERVED):
             self._delete(path.with_name(_target(path.name)))
@@ -84,7 +84,7 @@ class Whiteouts:
 
 
 def _target(name: str) -> str:
-    target = name.removeprefix(_PREFIX)
+    target = name.removeprefix(PREFIX)
     if target in ("", ".", ".."):
         raise InvalidRequest(f"the archive has a whiteout of no name: {name!r}")
     return target

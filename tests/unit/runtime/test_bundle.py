@@ -183,3 +183,13 @@ def test_the_environment_of_a_further_command() -> None:
     }
     assert env(COMMAND) == default | {"A=devbox", "D=image"}
     assert env(replace(COMMAND, apart=True)) == default
+
+
+def test_a_builder_has_one_capability_more() -> None:
+    plain, nesting = (
+        render(PLAIN, replace(PLAN, nesting=value))["process"]["capabilities"]
+        for value in (False, True)
+    )
+    for kind in ("bounding", "effective", "permitted"):
+        assert set(nesting[kind]) - set(plain[kind]) == {"CAP_SYS_ADMIN"}
+    assert nesting["inheritable"] == nesting["ambient"] == []

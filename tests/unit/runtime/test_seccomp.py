@@ -136,3 +136,29 @@ def test_one_architecture_and_no_call_listed_twice(machine: str) -> None:
 def test_another_machine_is_named() -> None:
     with pytest.raises(Unavailable, match="no system call filter for riscv64"):
         seccomp.profile("riscv64")
+
+
+def test_a_builder_makes_mounts_and_no_user_namespaces() -> None:
+    new_user = 1 << 28
+    plain, nesting = (
+        seccomp.profile("x86_64", nesting=value) for value in (False, True)
+    )
+
+    def rules(profile: dict[str, Any], call: str) -> list[tuple[str, object]]:
+        return [
+            (rule["action"], rule.get("args"))
+            for rule in profile["syscalls"]
+            if call in rule["names"]
+        ]
+
+    for call in ("mount", "umount2", "pivot_root", "sethostname"):
+        assert rules(nesting, call) == [("SCMP_ACT_ALLOW", None)]
+        assert ("SCMP_ACT_ALLOW", None) not in rules(plain, call)
+    for call in ("clone", "unshare"):
+        given = {"index": 0, "value": new_user, "op": "SCMP_CMP_MASKED_EQ"}
+        assert rules(nesting, call) == [
+            ("SCMP_ACT_ALLOW", [{**given, "valueTwo": 0}]),
+            ("SCMP_ACT_ERRNO", [{**given, "valueTwo": new_user}]),
+        ]
+    for call in ("setns", "keyctl", "bpf", "io_uring_setup", "fsopen", "move_mount"):
+        assert rules(nesting, call) == rules(plain, call)
