@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
 import time
 from typing import Any
@@ -30,7 +31,10 @@ while True:
         pass
     time.sleep(0.05)
 """
-_SETTLE = 3.0
+#: How a command is run where the servers are, as JSON.
+WITNESS = "BENCH_WITNESS"
+_UPDATES = 20
+_PATIENCE = 100
 
 
 async def create(sdk: AsyncRunloopSDK, count: int) -> dict[str, Any]:
@@ -67,25 +71,56 @@ async def crowd(sdk: AsyncRunloopSDK, count: int) -> dict[str, Any]:
 
 
 async def rollout(sdk: AsyncRunloopSDK, count: int) -> dict[str, Any]:
-    """Updates that drop a host to which so many devboxes hold connections."""
+    """Updates that drop a host to which so many devboxes hold connections.
+
+    *in_force* is from the request to the gateway's word, for each devbox and update;
+    *open* and *left* are the connections that the servers see before and after.
+    """
     policy = await _policy(sdk)
     devboxes = []
     for _ in range(count):
         devbox = await _devbox(sdk, policy)
         await devbox.cmd.exec_async(f"python3 -c '{_HOLD}'")
         devboxes.append(devbox)
-    taken, cut = [], []
-    for _ in range(10):
-        await asyncio.sleep(_SETTLE)
-        began = time.perf_counter()
+    taken, in_force, cut, before, left = [], [], [], [], []
+    for _ in range(_UPDATES):
+        before.append(await _settled(count))
+        asked, began = time.time(), time.perf_counter()
         await policy.update(allowed_hostnames=["other.example"])
         taken.append(time.perf_counter() - began)
+        left.append(await _seen())
         path = f"/v1/stockade/network_policies/{policy.id}/rollout"
         told: Any = await sdk.api.get(path, cast_to=object)
-        cut.append(sum(box["cut"] for box in told["devboxes"]))
+        boxes = [b for b in told["devboxes"] if b["generation"] == told["generation"]]
+        in_force += [box["at_ms"] / 1e3 - asked for box in boxes]
+        cut.append(sum(box["flows_cut"] for box in boxes))
         await policy.update(allowed_hostnames=[NAME])
     await asyncio.gather(*(devbox.shutdown() for devbox in devboxes))
-    return {"seconds": taken, "cut": cut}
+    return {
+        "seconds": taken, "in_force": in_force,
+        "cut": cut, "open": before, "left": left,
+    }  # fmt: skip
+
+
+async def _settled(count: int) -> int:
+    """Wait until the servers see so many connections; how many they see."""
+    for _ in range(_PATIENCE):
+        found = await _seen()
+        if found >= count:
+            break
+        await asyncio.sleep(0.2)
+    return found
+
+
+async def _seen() -> int:
+    """The connections that are open at the servers, by their own kernel."""
+    argv = json.loads(os.environ[WITNESS])
+    process = await asyncio.create_subprocess_exec(
+        *argv, *("ss", "-Htn", "state", "established", "sport = :80"),
+        stdout=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    said, _ = await process.communicate()
+    return len(said.splitlines())
 
 
 async def policy(sdk: AsyncRunloopSDK, _count: int) -> dict[str, Any]:

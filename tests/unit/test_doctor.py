@@ -32,6 +32,7 @@ def machine(tmp_path: Path) -> Machine:
         data_dir=tmp_path / "data",
         os_release=DEBIAN,
         proc=tmp_path / "proc",
+        dev=tmp_path / "dev",
         cgroup=tmp_path / "cgroup",
         resolv_conf=tmp_path / "resolv.conf",
     )
@@ -112,6 +113,14 @@ def test_overlay(machine: Machine) -> None:
     assert not kernel.check_overlay(machine, "no-such-release").ok
     write(machine.proc / "filesystems", "nodev\tproc\nnodev\toverlay\n")
     assert kernel.check_overlay(machine, "no-such-release").ok
+
+
+def test_loop_devices(machine: Machine) -> None:
+    assert not kernel.check_loop_devices(machine).ok
+    assert "modprobe" in kernel.check_loop_devices(machine).remedy
+    machine.dev.mkdir()
+    (machine.dev / "loop-control").touch()
+    assert kernel.check_loop_devices(machine).ok
 
 
 def test_seccomp(machine: Machine) -> None:

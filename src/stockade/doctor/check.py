@@ -13,6 +13,7 @@ PACKAGES: Mapping[str, tuple[str, str]] = {
     "catatonit": ("catatonit", "catatonit"),
     "mmdebstrap": ("mmdebstrap", "mmdebstrap"),
     "libnftables": ("libnftables1", "nftables"),
+    "mkfs.ext4": ("e2fsprogs", "e2fsprogs"),
 }
 
 
@@ -37,6 +38,7 @@ class Machine:
     data_dir: Path
     os_release: Mapping[str, str]
     proc: Path = Path("/proc")
+    dev: Path = Path("/dev")
     cgroup: Path = Path("/sys/fs/cgroup")
     resolv_conf: Path = Path("/etc/resolv.conf")
 

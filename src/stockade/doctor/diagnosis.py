@@ -16,6 +16,7 @@ from stockade.doctor.kernel import (
     check_cgroups,
     check_idmapped_mounts,
     check_kernel,
+    check_loop_devices,
     check_overlay,
     check_root,
     check_seccomp,
@@ -101,12 +102,14 @@ def diagnose(settings: Settings) -> Iterator[Check]:
     yield check_user_namespaces(machine)
     yield check_overlay(machine, release)
     yield check_idmapped_mounts()
+    yield check_loop_devices(machine)
     yield check_seccomp(machine)
     yield check_cgroups(machine)
     yield check_program(machine, "ip")
     yield check_program(machine, settings.runtime)
     yield check_program(machine, "catatonit", "tini-static")
     yield check_program(machine, "mmdebstrap", required=False)
+    yield check_program(machine, "mkfs.ext4", required=False)
     if root.ok:
         yield from check_gateway(machine)
     yield check_data_directory(machine)

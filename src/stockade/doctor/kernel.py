@@ -66,6 +66,19 @@ def check_user_namespaces(machine: Machine) -> Check:
     return Check("user namespaces", ok=True, detail=f"up to {limit}")
 
 
+def check_loop_devices(machine: Machine) -> Check:
+    """Whether `stockade serve` can give each devbox a disk of its own size."""
+    control = machine.dev / "loop-control"
+    ok = control.exists() and os.access(control, os.R_OK | os.W_OK)
+    return Check(
+        "loop devices",
+        ok=ok,
+        detail="available" if ok else "none: `stockade serve` cannot start devboxes",
+        remedy="" if ok else "modprobe loop; in a container, let it have the loop devices",
+        required=False,
+    )
+
+
 def check_overlay(machine: Machine, release: str) -> Check:
     """Whether an image can be shared by devboxes without copying it."""
     known = "overlay" in read(machine.proc / "filesystems").split()
