@@ -170,6 +170,8 @@ class FakeHost:
             stdin=asyncio.subprocess.PIPE
             if plan.attach_stdin
             else asyncio.subprocess.DEVNULL,
+            # Whoever started the tests may ignore it, and children would, too.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
             start_new_session=True,
