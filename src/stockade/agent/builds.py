@@ -19,7 +19,7 @@ from stockade.runtime import overlay
 from stockade.runtime.binds import Volume
 from stockade.runtime.box import BoxExit
 from stockade.runtime.driver import Stdio
-from stockade.runtime.exporting import export
+from stockade.runtime.exporting import BASES, export
 from stockade.runtime.images import Image, ImageStore
 from stockade.runtime.publishing import Publisher
 from stockade.runtime.tags import BUILDER
@@ -85,7 +85,7 @@ class Builds:
     def __init__(self, agent: HostAgent, images: ImageStore, data_dir: Path) -> None:
         self._agent = agent
         self._images = images
-        self._bases = data_dir / "bases"
+        self._bases = data_dir / BASES
 
     async def build(self, order: BuildOrder, push: PolicyPush, log: int) -> Built:
         """Run a build; what it prints, however much, goes to the descriptor *log*.

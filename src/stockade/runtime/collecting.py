@@ -15,6 +15,7 @@ from pathlib import Path
 
 from stockade.errors import Conflict, NotFound
 from stockade.runtime import leases, manifest, overlay
+from stockade.runtime.exporting import BASES
 from stockade.runtime.images import ImageStore
 from stockade.runtime.layers import DESCRIPTION, Layers, size
 from stockade.runtime.publishing import abandoned, retire
@@ -100,7 +101,13 @@ class Collector:
                 total += freed
         layers = self._take_layers()
         total += layers.size
-        for directory in (self._directory, self._layers.directory):
+        bases = self._directory.parent / BASES
+        total += sum(
+            _deleted(retire(base))
+            for base in bases.glob("[!.]*")
+            if not (self._directory / base.name).is_dir()
+        )
+        for directory in (self._directory, self._layers.directory, bases):
             for left in abandoned(directory):
                 total += size(left)
                 overlay.delete(left)
@@ -188,6 +195,7 @@ class Collector:
             with suppress(FileNotFoundError):
                 if not (self._directory / memo.read_text()).is_dir():
                     memo.unlink()
+        self._layers.forget()
 
 
 def _deleted(old: Path) -> int:

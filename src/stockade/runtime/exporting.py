@@ -21,6 +21,9 @@ from stockade.runtime.images import Image
 from stockade.runtime.layers import Layers, chain_of
 from stockade.runtime.whiteouts import OPAQUE, PREFIX
 
+#: Where images are kept that were written for builds, by digest, beside the store.
+BASES = "bases"
+
 _CAPABILITY = "security.capability"
 _OVERLAY_OPAQUE = "trusted.overlay.opaque"
 _TYPES = "application/vnd.oci.image"

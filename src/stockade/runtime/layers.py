@@ -80,6 +80,13 @@ class Layers:
         scratch.write_text(name)
         scratch.replace(self._aliases / chain)
 
+    def forget(self) -> None:
+        """Forget what was noted of layers that are gone."""
+        for alias in self._aliases.glob("*"):
+            with contextlib.suppress(FileNotFoundError):
+                if not self._description(alias.read_text()).exists():
+                    alias.unlink()
+
     def _description(self, name: str) -> Path:
         if name.startswith(_OF_IMAGE):
             return self._images / name.removeprefix(_OF_IMAGE) / manifest.FILE
