@@ -73,16 +73,18 @@ class DevboxHost:
 
     async def start(self, plan: DevboxPlan, push: PolicyPush) -> PolicyInForce:
         """Start a devbox, or start a suspended one again on its disk."""
-        async with self._locks[plan.id], self._room:
+        async with self._locks[plan.id]:
             if plan.id in self._served:
                 said = await self.update_policy((plan.id,), push)
                 return _known(said[plan.id])
             digest = self._disks.image_of(plan.id)
             if digest is None and plan.snapshot is not None:
                 digest = self._disks.snapshot_image(plan.snapshot)
+            # It may be made first, for minutes: nobody else waits for that.
             image = await self._images.ensure(digest or plan.image)
             served = Served(plan, self._agent, self._disks, self._pool, self._means)
-            in_force = await served.start(image, push)
+            async with self._room:
+                in_force = await served.start(image, push)
             self._served[plan.id] = served
             self._of(plan.id).attach(served.inside)
             served.watch(lambda: self._on_end(plan.id, served))

@@ -29,6 +29,8 @@ _PART = ".part"
 # No journal: what a machine that lost its power had running is not started again.
 _FORMAT = ("-q", "-F", "-m", "0", "-O", "^has_journal", "-E", "lazy_itable_init=1")
 _TIME_LIMIT = 600.0
+# What e2fsck exits with when it has set something right.
+_CORRECTED = 1
 # A kernel lets go of an overlay a moment after its last process has ended.
 _BUSY_SECONDS = 10.0
 
@@ -94,6 +96,7 @@ class Disks:
                 _format(part, size)
             else:
                 _copy(self._snapshots / snapshot, part)
+                _enlarge(part, size)
             (place / _IMAGE).write_text(image)
             part.rename(place / _DISK)
         finally:
@@ -166,8 +169,14 @@ class Disks:
 
 
 def _format(path: Path, size: int) -> None:
-    with path.open("xb") as file:
-        os.ftruncate(file.fileno(), size)
+    # For us only; a copy has the same mode.
+    descriptor = os.open(
+        path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600
+    )
+    try:
+        os.ftruncate(descriptor, size)
+    finally:
+        os.close(descriptor)
     try:
         run(["mkfs.ext4", *_FORMAT, str(path)], timeout=_TIME_LIMIT)
     except CommandError as error:
@@ -181,6 +190,25 @@ def _copy(source: Path, target: Path) -> None:
         run(argv, timeout=_TIME_LIMIT)
     except CommandError as error:
         raise Unavailable(f"cannot copy a disk: {error.stderr.strip()}") from None
+
+
+def _enlarge(path: Path, size: int) -> None:
+    """Give a file system more room; one that has as much stays as it is."""
+    if size <= path.stat().st_size:
+        return
+    try:
+        # The copy of one that was mounted is not marked as clean, though it is whole.
+        run(["e2fsck", "-fy", str(path)], timeout=_TIME_LIMIT)
+    except CommandError as error:
+        if error.status != _CORRECTED:
+            raise Unavailable(
+                f"cannot enlarge a disk: {error.stderr.strip()}"
+            ) from None
+    os.truncate(path, size)
+    try:
+        run(["resize2fs", str(path)], timeout=_TIME_LIMIT)
+    except CommandError as error:
+        raise Unavailable(f"cannot enlarge a disk: {error.stderr.strip()}") from None
 
 
 def _sync(mounted: Path) -> None:

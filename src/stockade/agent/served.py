@@ -7,9 +7,9 @@ import contextlib
 import logging
 import os
 import shlex
+import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import replace
 
 from stockade.agent.agent import Devbox, HostAgent
 from stockade.agent.disks import Disks
@@ -24,6 +24,7 @@ from stockade.hosting import BoxAccount, DevboxPlan, EndCause
 from stockade.runtime.images import Image
 from stockade.spec import PolicyPush
 
+_KILLED = 128 + signal.SIGKILL
 #: The user that images have.
 _USUAL = BoxAccount()
 ROOT = BoxAccount("root", 0)
@@ -104,7 +105,8 @@ class Served:
                 "its network policy could not be proven to be in force any more",
             )
         ended = self._devbox.box.reap()
-        if ended is not None and ended.oom_killed:
+        # A command that had no memory left ends, and is no reason for a later end.
+        if ended is not None and ended.oom_killed and ended.status == _KILLED:
             return (
                 EndCause.OUT_OF_MEMORY,
                 f"it had no memory left of its {self.plan.memory >> 20} MiB",
@@ -150,8 +152,10 @@ class Served:
             await asyncio.to_thread(
                 self._disks.make, plan.id, plan.disk, image.digest, plan.snapshot
             )
-        spec = replace(spec_of(plan.id, Kind.of(plan)), env=plan.env)
-        return await prepare(self._agent, self._disks, spec, image)
+        spec = spec_of(plan.id, Kind.of(plan))
+        made = await prepare(self._agent, self._disks, spec, image)
+        # As for one made ahead: its commands see the environment, its init does not.
+        return self._agent.name(made, plan.id, plan.env)
 
     def _heard(self, on_end: Callable[[], None]) -> None:
         self._unwatch()

@@ -12,7 +12,7 @@ import logging
 import os
 import secrets
 import select
-from collections import deque
+from collections import OrderedDict, deque
 from dataclasses import dataclass
 from typing import Final
 
@@ -26,6 +26,8 @@ from stockade.spec import DevboxId, DevboxSpec
 
 #: How long nobody has started a devbox before more are made: they would compete.
 QUIET_SECONDS: Final = 0.2
+#: Kinds that some are kept of: those that were wanted last.
+KINDS: Final = 4
 
 _log = logging.getLogger(__name__)
 
@@ -55,7 +57,7 @@ class Ahead:
 
 
 class WarmPool:
-    """Keeps *size* devboxes ready, of the kind that was wanted last."""
+    """Keeps *size* devboxes ready of each of the kinds that were wanted last."""
 
     def __init__(
         self, agent: HostAgent, images: ImageStore, disks: Disks, size: int
@@ -64,15 +66,16 @@ class WarmPool:
         self._images = images
         self._disks = disks
         self._size = size
-        self._kind = Kind.of(DevboxPlan(DevboxId(""), ""))
-        self._ready: deque[Ahead] = deque()
+        # The kind that was wanted last is the last one.
+        self._ready: OrderedDict[Kind, deque[Ahead]] = OrderedDict()
+        self._useless: list[Ahead] = []
         self._wanted = asyncio.Event()
         self._refilling: asyncio.Task[None] | None = None
 
     def start(self) -> None:
         """Begin to make some."""
         if self._size:
-            self._wanted.set()
+            self._want(Kind.of(DevboxPlan(DevboxId(""), "")))
             self._refilling = asyncio.get_running_loop().create_task(self._refill())
 
     async def stop(self) -> None:
@@ -80,18 +83,19 @@ class WarmPool:
         if self._refilling is not None:
             self._refilling.cancel()
             await asyncio.gather(self._refilling, return_exceptions=True)
-        while self._ready:
-            await self._remove(self._ready.popleft())
+        for ready in self._ready.values():
+            self._useless.extend(ready)
+        self._ready.clear()
+        await self._tidy()
 
     async def claim(self, plan: DevboxPlan, image: Image) -> Devbox | None:
         """Give *plan* a devbox made ahead, with its disk; None if there is none for it."""
         if not self._size or plan.snapshot is not None or self._disks.has(plan.id):
             return None
-        self._kind = Kind.of(plan)
-        self._wanted.set()
-        while self._ready:
-            ahead = self._ready.popleft()
-            if self._suits(ahead, image) and _is_alive(ahead.devbox):
+        ready = self._want(Kind.of(plan))
+        while ready:
+            ahead = ready.popleft()
+            if ahead.digest == image.digest and _is_alive(ahead.devbox):
                 made = ahead.devbox
                 try:
                     await asyncio.to_thread(
@@ -101,26 +105,45 @@ class WarmPool:
                     await asyncio.shield(self._remove(ahead))
                     raise
                 return self._agent.name(made, plan.id, plan.env)
-            await self._remove(ahead)
+            self._useless.append(ahead)  # Nobody waits until it is gone.
         return None
 
-    def _suits(self, ahead: Ahead, image: Image) -> bool:
-        return ahead.kind == self._kind and ahead.digest == image.digest
+    def _want(self, kind: Kind) -> deque[Ahead]:
+        """Keep some of *kind*, instead of what has not been wanted for longest."""
+        ready = self._ready.setdefault(kind, deque())
+        self._ready.move_to_end(kind)
+        while len(self._ready) > KINDS:
+            self._useless.extend(self._ready.popitem(last=False)[1])
+        self._wanted.set()
+        return ready
 
     async def _refill(self) -> None:
         while True:
             await self._wanted.wait()
             self._wanted.clear()
             await asyncio.sleep(QUIET_SECONDS)
-            while not self._wanted.is_set() and len(self._ready) < self._size:
+            await self._tidy()
+            while not self._wanted.is_set() and (kind := self._lacking()):
                 try:
-                    self._ready.append(await self._make())
+                    self._keep(await self._make(kind))
                 except (StockadeError, OSError) as error:
                     _log.warning("no devbox made ahead: %s", error)
-                    break
+                    self._useless.extend(self._ready.pop(kind, ()))
 
-    async def _make(self) -> Ahead:
-        kind = self._kind
+    def _lacking(self) -> Kind | None:
+        """The kind that was wanted last of those that there are too few of."""
+        lacking = (k for k in reversed(self._ready) if len(self._ready[k]) < self._size)
+        return next(lacking, None)
+
+    def _keep(self, ahead: Ahead) -> None:
+        """Have one ready, unless others have been wanted meanwhile."""
+        self._ready.get(ahead.kind, self._useless).append(ahead)
+
+    async def _tidy(self) -> None:
+        while self._useless:
+            await self._remove(self._useless.pop())
+
+    async def _make(self, kind: Kind) -> Ahead:
         image = self._images.find(kind.image) or await self._images.ensure(kind.image)
         name = DevboxId(f"{AHEAD}{secrets.token_hex(8)}")
         spec = spec_of(name, kind)
