@@ -10,7 +10,17 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 
-from bench import fairness, latency, names, rates, report, start, streams, updates
+from bench import (
+    fairness,
+    latency,
+    names,
+    rates,
+    report,
+    serve,
+    start,
+    streams,
+    updates,
+)
 from bench.far import servers
 from bench.suite import QUICK, Scale
 from bench.table import Figure, host_facts, render, save
@@ -29,6 +39,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "size": updates.size,
     "memory": updates.memory,
     "fairness": fairness.run,
+    "serve": serve.run,
 }
 
 

@@ -60,8 +60,8 @@ def _time(argv: Sequence[str], env: dict[str, str] | None = None) -> float:
 
 
 @contextlib.contextmanager
-def _podman() -> Iterator[tuple[list[str], str]]:
-    """A `podman run` of a minimal image with storage of its own, or why there is none."""
+def podman() -> Iterator[tuple[list[str], str]]:
+    """A podman with storage of its own and a minimal image, or why there is none."""
     with _storage() as directory:
         config = Path(directory, "containers.conf")
         config.write_text(
@@ -74,21 +74,24 @@ def _podman() -> Iterator[tuple[list[str], str]]:
         ]  # fmt: skip
         try:
             _time([*base, "import", _tiny_root(directory), "bench"])
-            argv = [
-                *base,
-                "run",
-                "--rm",
-                "--network",
-                "none",
-                "bench",
-                "/bin/true",
-                "-V",
-            ]
-            _time(argv)
-        except (RuntimeError, OSError) as error:
+        except (RuntimeError, OSError, StopIteration) as error:
             yield [], f"does not run here: {error}"[:120]
             return
-        yield argv, ""
+        yield base, ""
+
+
+@contextlib.contextmanager
+def _podman() -> Iterator[tuple[list[str], str]]:
+    """A `podman run` of that image, or why there is none."""
+    with podman() as (base, missing):
+        problem = missing
+        argv = [*base, "run", "--rm", "--network", "none", "bench", "/bin/true", "-V"]
+        try:
+            if not problem:
+                _time(argv)
+        except (RuntimeError, OSError) as error:
+            problem = f"does not run here: {error}"[:120]
+        yield ([] if problem else argv), problem
 
 
 @contextlib.contextmanager
