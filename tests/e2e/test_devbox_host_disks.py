@@ -120,6 +120,24 @@ def host_pid(host: Host) -> int:
     return host.process.pid
 
 
+def test_a_devbox_in_which_no_user_can_be_made_does_not_start(host: Host) -> None:
+    host.start("origin")
+    script = "printf '#!/bin/bash\nexit 3\n' > /sh; chmod +x /sh; mv /sh /usr/bin/sh"
+    host.sh("origin", script, user=ROOT)
+    host.tell("snapshot", name="origin", snapshot="no-shell")
+    said = host.tell(
+        "start", names=["copy"], snapshot="no-shell", user=["deploy", 1234]
+    )
+    assert "no user deploy" in said["errors"][0]
+    assert host.tell("state")["running"] == ["origin"]
+    assert processes_of("copy") == []
+    assert not [line for line in host.mounts() if "copy" in line]
+    # It is its disk that is the reason, and not its having been tried.
+    host.start("copy", snapshot="no-shell")
+    host.tell("destroy", names=["origin", "copy"])
+    host.tell("delete_snapshot", snapshot="no-shell")
+
+
 def test_a_snapshot_that_fails_leaves_nothing(host: Host) -> None:
     with pytest.raises(HostFailed, match="NotFound"):
         host.tell("snapshot", name="nobody", snapshot="none")

@@ -85,6 +85,7 @@ class DevboxHost:
             served = Served(plan, self._agent, self._disks, self._pool, self._means)
             async with self._room:
                 in_force = await served.start(image, push)
+            await served.furnish()
             self._served[plan.id] = served
             self._of(plan.id).attach(served.inside)
             served.watch(lambda: self._on_end(plan.id, served))

@@ -70,7 +70,7 @@ class Served:
         return self._inside
 
     async def start(self, image: Image, push: PolicyPush) -> InForce:
-        """Start it under a policy; returns when that is in force and commands can run.
+        """Start it under a policy; returns when that is in force.
 
         Raises what `HostAgent` raises, and then nothing of it runs or is mounted.
         """
@@ -78,11 +78,22 @@ class Served:
             made = await self._pool.claim(self.plan, image) or await self._make(image)
             in_force = await self._agent.release(made, push)
             self._devbox, self._inside = made, Inside(made.box, self._means)
-            await self._add_user()
         except BaseException:
             await asyncio.shield(self._take_away())
             raise
         return in_force
+
+    async def furnish(self) -> None:
+        """Make the user that commands run as, if it is not one that images have.
+
+        What does that is the devbox's own, and may take its time. If it fails, nothing
+        of the devbox runs or is mounted.
+        """
+        try:
+            await self._add_user()
+        except BaseException:
+            await asyncio.shield(self._give_up())
+            raise
 
     async def stop(self, executions: Executions) -> None:
         """End all that runs in it, and put its disk away."""
@@ -129,6 +140,10 @@ class Served:
                 await asyncio.to_thread(box.freeze, frozen=False)
             self.thawed.set()
 
+    async def _give_up(self) -> None:
+        await self.inside.close()
+        await self._take_away()
+
     async def _take_away(self) -> None:
         self._unwatch()
         if self._devbox is not None:
@@ -136,7 +151,6 @@ class Served:
         await asyncio.to_thread(self._disks.unmount, self.plan.id)
 
     async def _add_user(self) -> None:
-        """Make the user that commands run as, if it is not one that images have."""
         user = self.plan.user
         if user in (_USUAL, ROOT):
             return
