@@ -164,6 +164,11 @@ MUTANTS: Final[Mapping[str, Mutant]] = {
         {"stockade.wire.dns_answer": gateway.any_answer},
         "dns|name|faults",
     ),
+    "resolvers": Mutant(
+        "whoever answers is the resolver, a failure is an answer, a dead one is asked on",
+        {"stockade.gateway.resolver": gateway.any_resolver},
+        "resolver",
+    ),
     "rebinding": Mutant(
         "all addresses in an answer are handed on",
         {"stockade.gateway.dns": gateway.all_addresses},

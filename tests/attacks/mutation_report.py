@@ -22,6 +22,7 @@ CONTROLS: Final = re.compile(
     r"|test_urgent_data_stops_no_stream"
     r"|test_forged_packets_to_what_is_allowed_break_nothing"
     r"|test_a_server_that_speaks_first_is_not_kept_waiting"
+    r"|test_the_truth_is_waited_for\[(good|slow)"
     r"|test_connections_of_one_devbox_are_capped\[modest"
     r"|test_devboxes_do_not_notice_that_their_agent_does_not_run"
 )
