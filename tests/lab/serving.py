@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import IO, Final, Self
 
 from stockade.config import Settings
+from stockade.runtime import removal
 from tests.lab.lab import Lab
 from tests.lab.stockade import COMMAND
 
@@ -160,6 +161,9 @@ class Server:
 
     def _clean(self) -> None:
         if self._scratch is not None:
+            run = self.directory / "run"
+            if run.is_dir():
+                removal.sweep(run)  # One that was killed has left devboxes.
             self._scratch.cleanup()
 
     def _close(self) -> None:
