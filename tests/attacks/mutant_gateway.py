@@ -268,6 +268,18 @@ def lossy_streams(pump: Any) -> None:
     pump.Pump._step_stream = lossy
 
 
+def greedy_streams(pump: Any) -> None:
+    """Fetch what a client does not read all the same, to no avail."""
+
+    def drop(self: Any) -> None:
+        self._left = b""
+        if self._held:
+            self._pool.discard(self._pipe)
+            self._pipe, self._held = None, 0
+
+    pump.Pump._wait_for_target = drop
+
+
 def impatient(first_bytes: Any) -> None:
     """Wait for what a client says first no longer than if only that could name it."""
     reader = first_bytes.FirstBytesReader

@@ -293,6 +293,11 @@ MUTANTS: Final[Mapping[str, Mutant]] = {
         {"stockade.gateway.first_bytes": gateway.impatient},
         "server",
     ),
+    "greed": Mutant(
+        "what a client does not read is fetched for it",
+        {"stockade.gateway.pump": gateway.greedy_streams},
+        "fairness",
+    ),
     "streams": Mutant(
         "of a long stream, an octet is lost now and then",
         {"stockade.gateway.pump": gateway.lossy_streams},
