@@ -13,7 +13,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcon
 from typing import Any
 
 from sqlalchemy import JSON, BigInteger, String, event
-from sqlalchemy.engine import make_url
+from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 from sqlalchemy.orm import DeclarativeBase
@@ -27,7 +27,6 @@ Id = String(40).with_variant(String(40, collation="C"), "postgresql")
 Milliseconds = BigInteger
 
 _DRIVERS = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+asyncpg"}
-_BUSY_SECONDS = 30
 
 
 class Base(DeclarativeBase):
@@ -40,8 +39,7 @@ class Store:
     """The database behind *url*: `sqlite:///PATH` or `postgresql://…`."""
 
     def __init__(self, url: str) -> None:
-        self.engine = _engine(url)
-        self._reading = _reading_engine(self.engine)
+        self.engine, self._reading = _engines(url)
         self._turn: AbstractAsyncContextManager[object] = nullcontext()
         if self.engine.dialect.name == "sqlite":
             self._turn = asyncio.Lock()
@@ -70,7 +68,8 @@ class Store:
         await self.engine.dispose()
 
 
-def _engine(url: str) -> AsyncEngine:
+def _engines(url: str) -> tuple[AsyncEngine, AsyncEngine]:
+    """What to write with, and what to read with."""
     try:
         parsed = make_url(url)
     except ArgumentError:
@@ -80,40 +79,21 @@ def _engine(url: str) -> AsyncEngine:
         raise InvalidRequest(f"{kind}: the database has to be sqlite or postgresql")
     parsed = parsed.set(drivername=_DRIVERS[kind])
     if kind == "postgresql":
-        return create_async_engine(parsed, pool_pre_ping=True)
-    engine = create_async_engine(parsed, connect_args={"timeout": _BUSY_SECONDS})
-    event.listen(engine.sync_engine, "connect", _prepare_sqlite)
+        engine = create_async_engine(parsed, pool_pre_ping=True)
+        return engine, engine
+    path = str(parsed.database)
+    if path in ("None", "", ":memory:"):
+        raise InvalidRequest("the database has to be a file: sqlite:///PATH")
+    return _sqlite(parsed, path, writes=True), _sqlite(parsed, path, writes=False)
+
+
+def _sqlite(url: URL, path: str, *, writes: bool) -> AsyncEngine:
+    async def connect() -> InlineConnection:
+        return InlineConnection(path, writes=writes)
+
+    engine = create_async_engine(url, async_creator=connect)
     event.listen(engine.sync_engine, "begin", _begin_sqlite)
     return engine
-
-
-def _reading_engine(engine: AsyncEngine) -> AsyncEngine:
-    """The engine to read with: for a file of SQLite, one that asks no other thread."""
-    path = engine.url.database
-    if engine.dialect.name != "sqlite" or path in (None, "", ":memory:"):
-        return engine
-
-    async def connect() -> InlineConnection:
-        return InlineConnection(str(path))
-
-    reading = create_async_engine(engine.url, async_creator=connect)
-    event.listen(reading.sync_engine, "begin", _begin_sqlite)
-    return reading
-
-
-def _prepare_sqlite(connection: Any, _record: Any) -> None:
-    # The driver is not to begin transactions by itself: `_begin_sqlite` does.
-    connection.isolation_level = None
-    cursor = connection.cursor()
-    for pragma in (
-        "journal_mode=WAL",
-        # What was acknowledged is on the disk, also after a power failure.
-        "synchronous=FULL",
-        "foreign_keys=ON",
-        f"busy_timeout={_BUSY_SECONDS * 1000}",
-    ):
-        cursor.execute(f"PRAGMA {pragma}")
-    cursor.close()
 
 
 def _begin_sqlite(connection: Any) -> None:
