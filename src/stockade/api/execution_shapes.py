@@ -14,6 +14,7 @@ class ExecuteAsyncParams(BaseModel):
 
     command: str
     attach_stdin: bool | None = None
+    shell_name: str | None = None
 
 
 class ExecuteParams(BaseModel):
@@ -22,6 +23,7 @@ class ExecuteParams(BaseModel):
     command: str
     command_id: str | None = None
     optimistic_timeout: Seconds = None
+    shell_name: str | None = None
 
 
 class WaitParams(BaseModel):

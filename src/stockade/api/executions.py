@@ -58,6 +58,7 @@ async def execute_async(
             devbox,
             body.command,
             attach_stdin=bool(body.attach_stdin),
+            shell=body.shell_name,
             note=note,
         )
         return record.id
@@ -83,7 +84,9 @@ async def execute(
         record = await plane.executions.records.find(devbox_id, body.command_id)
     if record is None:
         devbox.require_running()
-        record = await plane.executions.start(devbox, body.command, id=body.command_id)
+        record = await plane.executions.start(
+            devbox, body.command, id=body.command_id, shell=body.shell_name
+        )
     record = await plane.executions.wait(record, _hold(body.optimistic_timeout))
     return await _view(plane, record, last_n)
 
@@ -98,7 +101,7 @@ async def execute_sync(
         raise InvalidRequest("attach_stdin: this call has no standard input")
     devbox = await plane.devboxes.get(caller.account, devbox_id)
     devbox.require_running()
-    record = await plane.executions.start(devbox, body.command)
+    record = await plane.executions.start(devbox, body.command, shell=body.shell_name)
     record = await plane.executions.finish(record)
     stdout = await plane.executions.whole(record, Stream.STDOUT)
     stderr = await plane.executions.whole(record, Stream.STDERR)

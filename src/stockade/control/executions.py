@@ -22,6 +22,7 @@ from stockade.control.execution_records import (
 from stockade.control.host import Host
 from stockade.control.idempotency import Note, no_note
 from stockade.control.ids import Chance, new_id
+from stockade.control.shells import in_named_shell
 from stockade.control.store.executions import ExecutionRow
 from stockade.control.tasks import Tasks
 from stockade.errors import Conflict, InvalidRequest, NotFound, StockadeError
@@ -62,6 +63,7 @@ class Executions:
         *,
         id: str | None = None,  # noqa: A002 - the API's word
         attach_stdin: bool = False,
+        shell: str | None = None,
         source: str = "exec",
         env: Mapping[str, str] | None = None,
         shown: str | None = None,
@@ -69,10 +71,12 @@ class Executions:
     ) -> Record:
         """Run *command* in a login shell. The same *id* again is the same execution.
 
+        With *shell* it goes on where the last command in the shell of that name ended.
         *shown* is what the logs say instead of the command. Raises `InvalidRequest` if
         the devbox does not run any more.
         """
         name = self._checked(command, id)
+        script = command if shell is None else in_named_shell(shell, command)
         row = ExecutionRow(
             devbox_id=devbox.id,
             id=name,
@@ -86,7 +90,7 @@ class Executions:
             return await self.records.get(devbox.id, name)
         plan = ExecutionPlan(
             ExecutionId(name),
-            login_shell(command),
+            login_shell(script),
             user_of(devbox.launch),
             env or {},
             attach_stdin=attach_stdin,

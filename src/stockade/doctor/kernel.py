@@ -74,7 +74,9 @@ def check_loop_devices(machine: Machine) -> Check:
         "loop devices",
         ok=ok,
         detail="available" if ok else "none: `stockade serve` cannot start devboxes",
-        remedy="" if ok else "modprobe loop; in a container, let it have the loop devices",
+        remedy=""
+        if ok
+        else "modprobe loop; in a container, let it have the loop devices",
         required=False,
     )
 
