@@ -14,11 +14,12 @@ import signal
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Self, TypeVar
+from typing import Self
 
 from stockade.agent.guard import NetworkGuard
 from stockade.agent.launch import Launched
 from stockade.agent.supervisor import Attachment, InForce
+from stockade.agent.threads import in_thread
 from stockade.agent.workers import GatewayWorkers
 from stockade.config import Settings
 from stockade.errors import EnforcementError, StockadeError, Unavailable
@@ -30,8 +31,6 @@ from stockade.runtime.driver import Stdio
 from stockade.runtime.images import Image
 from stockade.runtime.prepare import BoxRequest
 from stockade.spec import DevboxId, DevboxSpec, PolicyPush
-
-_T = TypeVar("_T")
 
 _log = logging.getLogger(__name__)
 
@@ -159,9 +158,9 @@ class HostAgent:
             return box.create(stdio)
 
         try:
-            pid = await _in_thread(make)
+            pid = await in_thread(make)
         except BaseException:
-            await _in_thread(box.remove)
+            await in_thread(box.remove)
             self._returned.append(slot.index)
             raise
         devbox = Devbox(spec, slot, box, pid)
@@ -189,7 +188,7 @@ class HostAgent:
                 Attachment(devbox.spec.id, addresses, push), slot
             )
             _check_in_force(in_force, push)
-            await _in_thread(lambda: self._connect(devbox))
+            await in_thread(lambda: self._connect(devbox))
         except BaseException:
             await self.remove(devbox)
             raise
@@ -211,13 +210,13 @@ class HostAgent:
             return
         try:
             # Its interface goes with its namespace, so there is nothing left to police.
-            await _in_thread(devbox.box.remove)
+            await in_thread(devbox.box.remove)
         finally:
             self.lost.discard(devbox.spec.id)
             # Whatever is left of its files, its slot is free for another.
             await self._gateway.detach(devbox.spec.id)
             if not self._stopping:
-                await _in_thread(lambda: self._network.detach(devbox.slot))
+                await in_thread(lambda: self._network.detach(devbox.slot))
                 self._returned.append(devbox.slot.index)
 
     def _connect(self, devbox: Devbox) -> None:
@@ -248,16 +247,3 @@ class HostAgent:
 def _check_in_force(in_force: InForce, push: PolicyPush) -> None:
     if in_force.digest != push.digest or in_force.generation != push.generation:
         raise EnforcementError("the gateway has another policy in force")
-
-
-async def _in_thread(call: Callable[[], _T]) -> _T:
-    """Run a blocking *call*, to its end even when the caller is cancelled.
-
-    What is half made could not be taken away.
-    """
-    running = asyncio.get_running_loop().run_in_executor(None, call)
-    try:
-        return await asyncio.shield(running)
-    except asyncio.CancelledError:
-        await asyncio.gather(running, return_exceptions=True)
-        raise

@@ -20,6 +20,7 @@ from stockade.agent.executions import Executions
 from stockade.agent.means import Means
 from stockade.agent.served import Served, account_of
 from stockade.agent.supervisor import InForce
+from stockade.agent.threads import in_thread
 from stockade.agent.warm import WarmPool
 from stockade.errors import Conflict, NotFound, StockadeError
 from stockade.hosting import (
@@ -101,7 +102,7 @@ class DevboxHost:
         async with self._locks[devbox]:
             await self._stop(devbox)
             self._executions.pop(devbox, None)
-            await asyncio.to_thread(self._disks.delete, devbox)
+            await in_thread(self._disks.delete, devbox)
         if not self._locks[devbox].locked():
             del self._locks[devbox]
 
@@ -210,13 +211,13 @@ class DevboxHost:
         async with self._locks[devbox]:
             served = self._served.get(devbox)
             if served is None:
-                return await asyncio.to_thread(self._disks.snapshot, devbox, snapshot)
+                return await in_thread(self._disks.snapshot, devbox, snapshot)
             async with served.frozen():
-                return await asyncio.to_thread(self._disks.snapshot, devbox, snapshot)
+                return await in_thread(self._disks.snapshot, devbox, snapshot)
 
     async def delete_snapshot(self, snapshot: SnapshotId) -> None:
         """Delete a snapshot. Devboxes that were started from it are not affected."""
-        await asyncio.to_thread(self._disks.delete_snapshot, snapshot)
+        await in_thread(self._disks.delete_snapshot, snapshot)
 
     async def snapshots(self) -> frozenset[SnapshotId]:
         """Which snapshots are complete."""

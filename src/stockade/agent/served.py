@@ -18,6 +18,7 @@ from stockade.agent.helper import helper
 from stockade.agent.inside import Inside
 from stockade.agent.means import Means
 from stockade.agent.supervisor import InForce
+from stockade.agent.threads import in_thread
 from stockade.agent.warm import Kind, WarmPool, prepare, spec_of
 from stockade.errors import InvalidRequest, StockadeError, Unavailable
 from stockade.hosting import BoxAccount, DevboxPlan, EndCause
@@ -133,11 +134,11 @@ class Served:
         self.thawed.clear()
         try:
             await self.inside.settled()
-            await asyncio.to_thread(box.freeze)
+            await in_thread(box.freeze)
             yield
         finally:
             with contextlib.suppress(StockadeError, OSError):
-                await asyncio.to_thread(box.freeze, frozen=False)
+                await in_thread(box.freeze, frozen=False)
             self.thawed.set()
 
     async def _give_up(self) -> None:
@@ -148,7 +149,7 @@ class Served:
         self._unwatch()
         if self._devbox is not None:
             await self._agent.remove(self._devbox)
-        await asyncio.to_thread(self._disks.unmount, self.plan.id)
+        await in_thread(self._disks.unmount, self.plan.id)
 
     async def _add_user(self) -> None:
         user = self.plan.user
@@ -163,7 +164,7 @@ class Served:
     async def _make(self, image: Image) -> Devbox:
         plan = self.plan
         if not self._disks.has(plan.id):
-            await asyncio.to_thread(
+            await in_thread(
                 self._disks.make, plan.id, plan.disk, image.digest, plan.snapshot
             )
         spec = spec_of(plan.id, Kind.of(plan))

@@ -18,6 +18,7 @@ from typing import Final
 
 from stockade.agent.agent import Devbox, HostAgent
 from stockade.agent.disks import AHEAD, Disks
+from stockade.agent.threads import in_thread
 from stockade.errors import StockadeError
 from stockade.hosting import DevboxPlan
 from stockade.runtime.driver import Stdio
@@ -98,7 +99,7 @@ class WarmPool:
             if ahead.digest == image.digest and _is_alive(ahead.devbox):
                 made = ahead.devbox
                 try:
-                    await asyncio.to_thread(
+                    await in_thread(
                         self._disks.claim, made.spec.id, plan.id, ahead.digest
                     )
                 except BaseException:
@@ -148,19 +149,19 @@ class WarmPool:
         name = DevboxId(f"{AHEAD}{secrets.token_hex(8)}")
         spec = spec_of(name, kind)
         try:
-            await asyncio.to_thread(
-                self._disks.make, name, kind.disk, image.digest, None
-            )
+            await in_thread(self._disks.make, name, kind.disk, image.digest, None)
             devbox = await prepare(self._agent, self._disks, spec, image)
         except BaseException:
-            await asyncio.shield(asyncio.to_thread(self._disks.delete, name))
+            # Whatever becomes of this, the error, or that this is to end, is told.
+            with contextlib.suppress(OSError):
+                await in_thread(self._disks.delete, name)
             raise
         return Ahead(kind, image.digest, devbox)
 
     async def _remove(self, ahead: Ahead) -> None:
         with contextlib.suppress(StockadeError, OSError):
             await self._agent.remove(ahead.devbox)
-            await asyncio.to_thread(self._disks.delete, ahead.devbox.spec.id)
+            await in_thread(self._disks.delete, ahead.devbox.spec.id)
 
 
 def spec_of(name: DevboxId, kind: Kind) -> DevboxSpec:
@@ -180,7 +181,7 @@ async def prepare(
     agent: HostAgent, disks: Disks, spec: DevboxSpec, image: Image
 ) -> Devbox:
     """Mount the disk of a devbox and make all but its network."""
-    disk = await asyncio.to_thread(disks.mount, spec.id)
+    disk = await in_thread(disks.mount, spec.id)
     with open(os.devnull, "r+b") as null:  # noqa: ASYNC230 - no file to wait for
         stdio = Stdio(null.fileno(), null.fileno(), null.fileno())
         return await agent.prepare(spec, image, stdio, disk=disk)

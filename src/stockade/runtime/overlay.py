@@ -17,6 +17,7 @@ from pathlib import Path
 from stockade.errors import Unavailable
 from stockade.runtime import syscalls
 
+_TRIES = 20
 _UNIFIED = Path("/sys/fs/cgroup/unified")
 
 
@@ -141,12 +142,20 @@ def delete(place: Path, last: str = "") -> None:
         unmount_all(place)
         if _mounts_below(place):
             raise Unavailable(f"{place} has mounts below it that cannot be unmounted")
+    tries = 0
     while place.is_dir() and not place.is_symlink():
-        with contextlib.suppress(FileNotFoundError):
+        try:
             for entry in place.iterdir() if last else ():
                 if entry.name != last:
                     _delete_entry(entry)
             shutil.rmtree(place)
+        except FileNotFoundError:
+            pass  # Somebody else was quicker.
+        except OSError as error:
+            # A reading of a directory that others empty may pass something over.
+            tries += 1
+            if error.errno != errno.ENOTEMPTY or tries > _TRIES:
+                raise
     place.unlink(missing_ok=True)
 
 
