@@ -13,7 +13,6 @@ from types import TracebackType
 from typing import Final, Self
 
 from sqlalchemy import or_, select
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from stockade.control.blobs import Blobs
@@ -37,7 +36,6 @@ from stockade.errors import (
     InvalidRequest,
     NotFound,
     Unauthenticated,
-    Unavailable,
 )
 
 PREFIX: Final = "obj"
@@ -199,7 +197,7 @@ class Objects:
         while True:
             try:
                 await self.sweep()
-            except (Unavailable, SQLAlchemyError, OSError):
+            except Exception:  # noqa: BLE001 - whatever it is, it is tried again
                 _log.exception("sweeping objects")
             await asyncio.sleep(_SWEEP_SECONDS)
 

@@ -15,7 +15,6 @@ from types import TracebackType
 from typing import Final, Protocol, Self
 
 from sqlalchemy import select
-from sqlalchemy.exc import SQLAlchemyError
 
 from stockade.control.attachments import attachments, push_of, record
 from stockade.control.store.base import Store
@@ -138,6 +137,6 @@ class Rollouts:
             for policy_id in tuple(self._behind):
                 try:
                     await self.push(policy_id)
-                except (StockadeError, SQLAlchemyError, OSError):
+                except Exception:  # noqa: BLE001 - whatever it is, the rest goes on
                     # It is tried again: a database may be away for a moment.
                     _log.exception("push", extra={"policy_id": policy_id})

@@ -8,8 +8,6 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from sqlalchemy.exc import SQLAlchemyError
-
 from stockade.control.devbox_records import Devbox, DevboxRecords
 from stockade.control.devboxes import Devboxes
 from stockade.control.executions import Executions
@@ -19,7 +17,6 @@ from stockade.control.launch_parameters import idle_rule
 from stockade.control.states import ShutdownReason, Status, failure_of
 from stockade.control.suspending import Suspender
 from stockade.control.tasks import Tasks
-from stockade.errors import StockadeError
 
 _EVERY_SECONDS = 1.0
 
@@ -62,7 +59,7 @@ class Timers:
             await asyncio.sleep(_EVERY_SECONDS)
             try:
                 await self.tick()
-            except (StockadeError, SQLAlchemyError, OSError):
+            except Exception:  # noqa: BLE001 - whatever it is, time goes on
                 _log.exception("what is due is tried again")
 
     async def _expire(self, devbox: Devbox) -> None:

@@ -199,6 +199,21 @@ def test_other_accounts_see_nothing(play: Play) -> None:
     play(scene)
 
 
+def test_an_update_is_in_force_in_all_devboxes(play: Play) -> None:
+    async def scene(world: World) -> None:
+        made = await world.policies.create(world.account, {"name": "a"})
+        boxes = [DevboxId(f"dbx_{number:021}") for number in range(7)]
+        for box in boxes:
+            await world.start_box(made, box)
+        await world.policies.update(world.account, made, {"allow_all": True})
+        rollout = await world.policies.rollout(world.account, made)
+        assert [found.devbox for found in rollout.devboxes] == boxes
+        assert {found.generation for found in rollout.devboxes} == {2}
+        assert {found.cut for found in rollout.devboxes} == {3}
+
+    play(scene)
+
+
 def test_an_update_is_in_force_when_it_returns(play: Play) -> None:
     async def scene(world: World) -> None:
         made = await world.policies.create(world.account, {"name": "a"})

@@ -67,6 +67,11 @@ class InlineCursor:
         self._cursor.execute(sql, parameters)
         return self
 
+    async def executemany(self, sql: str, many: Sequence[Sequence[Any]]) -> Self:
+        """Carry out a statement for each set of parameters."""
+        self._cursor.executemany(sql, many)
+        return self
+
     async def fetchall(self) -> list[Any]:
         """All rows of the result."""
         return self._cursor.fetchall()
