@@ -64,6 +64,7 @@ class Accounts:
         self._clock = clock
         self._chance = chance
         self._known: dict[str, tuple[Caller, int | None]] = {}
+        self._revocations = 0
         self._first = ""
 
     async def start(self, given: str | None) -> str | None:
@@ -177,10 +178,13 @@ class Accounts:
             if row is None or row.account_id != account:
                 raise NotFound(f"there is no key {key}")
             await session.delete(row)
+        # Who has looked it up meanwhile, and not remembered it yet, is not to.
+        self._revocations += 1
         self._known.pop(row.digest, None)
         return _key(row)
 
     async def _look_up(self, digest: str) -> tuple[Caller, int | None]:
+        revocations = self._revocations
         async with self._store.read() as session:
             query = select(KeyRow).where(KeyRow.digest == digest)
             row = (await session.execute(query)).scalar_one_or_none()
@@ -188,10 +192,12 @@ class Accounts:
             raise Unauthenticated("the API key is not valid").coded("invalid_key")
         is_first = row.account_id == self._first
         caller = Caller(row.account_id, row.id, _scopes(row.scopes), operator=is_first)
-        if len(self._known) >= _REMEMBERED:
-            self._known.clear()
-        self._known[digest] = (caller, row.expires_at_ms)
-        return self._known[digest]
+        found = (caller, row.expires_at_ms)
+        if revocations == self._revocations:
+            if len(self._known) >= _REMEMBERED:
+                self._known.clear()
+            self._known[digest] = found
+        return found
 
     async def _admit(self, session: AsyncSession, account: str, secret: str) -> None:
         query = select(KeyRow).where(KeyRow.digest == _digest(secret))

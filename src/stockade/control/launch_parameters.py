@@ -141,8 +141,10 @@ def one_of(*words: str) -> Callable[[object, str], str]:
 
 
 def _cores(raw: Any, place: str) -> float:
-    number = float(raw) if type(raw) in (int, float) else math.nan
-    if number in (0.5, 1) or (0 < number <= 16 and number % 2 == 0):
+    # JSON has whole numbers that no float can hold.
+    is_number = type(raw) in (int, float) and 0 < raw <= 16
+    number = float(raw) if is_number else math.nan
+    if number in (0.5, 1) or number % 2 == 0:
         return number
     raise InvalidRequest(f"{place}: 0.5, 1 or a multiple of 2 up to 16")
 

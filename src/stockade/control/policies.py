@@ -23,6 +23,7 @@ from stockade.policy.model import NetworkPolicy
 
 PREFIX = "npol"
 _SHOWN = 5
+_REMEMBERED = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +71,7 @@ class Policies:
         self._rules = rules or PolicyRules()
         # Counting and looking for a name is one step with writing, on every database.
         self._turn = asyncio.Lock()
+        self._read: dict[str, StoredPolicy] = {}
 
     async def create(
         self, account: str, raw: Mapping[str, object], note: Note = no_note
@@ -96,7 +98,7 @@ class Policies:
     async def get(self, account: str, policy_id: str) -> StoredPolicy:
         """The policy of this id."""
         async with self._store.read() as session:
-            return _stored(await _row(session, account, policy_id))
+            return self._remembered(await _row(session, account, policy_id))
 
     async def list(
         self,
@@ -119,7 +121,8 @@ class Policies:
             )
         async with self._store.read() as session:
             found = await read_page(session, query, PolicyRow.id, PREFIX, page)
-        return Page(tuple(map(_stored, found.items)), found.has_more, found.total)
+        items = tuple(map(self._remembered, found.items))
+        return Page(items, found.has_more, found.total)
 
     async def update(
         self, account: str, policy_id: str, raw: Mapping[str, object]
@@ -159,6 +162,15 @@ class Policies:
         async with self._store.read() as session:
             row = await _row(session, account, policy_id)
             return Rollout(_stored(row), await attachments(session, policy_id))
+
+    def _remembered(self, row: PolicyRow) -> StoredPolicy:
+        """As `_stored`: a generation never changes, and reading one takes long."""
+        found = self._read.get(row.id)
+        if found is None or found.generation != row.generation:
+            if len(self._read) >= _REMEMBERED:
+                self._read.clear()
+            found = self._read[row.id] = _stored(row)
+        return found
 
     async def _check_room(self, session: AsyncSession, account: str) -> None:
         query = select(func.count()).where(PolicyRow.account_id == account)

@@ -17,6 +17,7 @@ from stockade.control.launch_parameters import idle_rule
 from stockade.control.states import ShutdownReason, Status, failure_of
 from stockade.control.suspending import Suspender
 from stockade.control.tasks import Tasks
+from stockade.hosting import DevboxEnded
 
 _EVERY_SECONDS = 1.0
 
@@ -76,13 +77,21 @@ class Timers:
 
     async def _hear(self) -> None:
         async for ended in self._host.ended():
-            moved = await self._records.move(
-                ended.devbox,
-                Status.FAILURE,
-                failure=failure_of(ended.cause),
-                message=ended.message,
-            )
-            if moved is not None:
-                self._tasks.start(
-                    self._launcher.destroy(ended.devbox), f"destroy {ended.devbox}"
+            self._tasks.start(self._settle(ended), f"end of {ended.devbox}")
+
+    async def _settle(self, ended: DevboxEnded) -> None:
+        while True:
+            try:
+                moved = await self._records.move(
+                    ended.devbox,
+                    Status.FAILURE,
+                    failure=failure_of(ended.cause),
+                    message=ended.message,
                 )
+            except Exception:  # noqa: BLE001 - the host says this once only
+                _log.exception("the end of a devbox", extra={"devbox": ended.devbox})
+                await asyncio.sleep(_EVERY_SECONDS)
+                continue
+            if moved is not None:
+                await self._launcher.destroy(ended.devbox)
+            return

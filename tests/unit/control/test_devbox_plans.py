@@ -213,3 +213,9 @@ def test_the_request_goes_before_its_source() -> None:
     assert user_of(found) == BoxAccount("root", 0)
     nothing = launch_parameters(DevboxRequest(), Source(), "x86_64", "npol_default")
     assert nothing["network_policy_id"] == "npol_default"
+
+
+def test_a_number_that_no_float_holds_is_refused() -> None:
+    fields = {"custom_cpu_cores": 10**400}
+    with pytest.raises(InvalidRequest, match="multiple of 2"):
+        DevboxRequest.from_body({"launch_parameters": fields})
